@@ -1,0 +1,394 @@
+"""Reading, resizing and writing pictures: the only place that knows file formats and Pillow.
+
+A picture is uint8 (H, W, 3), RGB; the engine's tensors are float32 (1, 3, H, W), RGB, 0..255.
+Nothing here changes global state, so several threads may read and write at once.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import secrets
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (  # noqa: F401 (importing a plugin registers its format)
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from ortist.engine.errors import InputError
+
+ImageSource: TypeAlias = str | os.PathLike[str] | IO[bytes] | Image.Image | NDArray[np.uint8]
+"""A path, a binary file object, a Pillow image, or an array uint8 (H, W, 3) in RGB."""
+
+MIN_SIDE = 16
+"""Smallest side in pixels: after four poolings one position is left."""
+MAX_PIXELS = 64_000_000
+"""Largest picture read or painted unless the caller allows more."""
+
+INPUT_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+
+_ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    ".webp": ("WEBP", {"quality": 95}),
+    ".tif": ("TIFF", {"compression": "tiff_lzw"}),
+    ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
+    ".bmp": ("BMP", {}),
+}
+OUTPUT_EXTENSIONS: tuple[str, ...] = tuple(_ENCODERS)
+
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+
+# What Pillow's readers raise on damaged data (it documents OSError and SyntaxError only).
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    UserWarning,  # where the program turns warnings into errors
+)
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation to the transposition that turns the picture upright."""
+
+
+def read_image(
+    source: ImageSource,
+    *,
+    name: str = "image",
+    max_pixels: int = MAX_PIXELS,
+    min_side: int = MIN_SIDE,
+) -> NDArray[np.uint8]:
+    """Read a picture in any usual mode as 8-bit RGB, upright, its first frame if it moves.
+
+    Transparency is laid on white, 16-bit values are divided by 257, EXIF orientation is applied,
+    colour profiles are ignored. The size is checked before anything is decoded.
+
+    Args:
+        source: a path, a binary file object (read from its position to its end), a Pillow image,
+            or an array uint8 (H, W, 3), which is returned as it is.
+        name: what messages call the picture, for example ``"content image"``.
+        max_pixels: most pixels accepted.
+        min_side: fewest pixels accepted for either side.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        InputError: if the source is missing, not a picture, damaged, too small or too large.
+    """
+    if isinstance(source, np.ndarray):
+        _check_array(source, name)
+        check_size(source.shape[1], source.shape[0], name, max_pixels, min_side)
+        return source
+    if isinstance(source, Image.Image):
+        return _pixels(source, name, max_pixels, min_side)
+    with _stream(source, name) as (stream, label), _identify(stream, label) as image:
+        return _pixels(image, label, max_pixels, min_side)
+
+
+def check_size(
+    width: int,
+    height: int,
+    name: str = "picture",
+    max_pixels: int = MAX_PIXELS,
+    min_side: int = MIN_SIDE,
+) -> None:
+    """Raise InputError unless ``width`` x ``height`` pixels are neither too few nor too many."""
+    if min(width, height) < min_side:
+        raise InputError(f"{name} is {width}x{height} pixels; each side needs at least {min_side}")
+    if width * height > max_pixels:
+        raise InputError(
+            f"{name} has {width * height} pixels ({width}x{height}); at most {max_pixels} are"
+            " accepted (raise max_pixels, --max-pixels)"
+        )
+
+
+def fit_size(
+    width: int,
+    height: int,
+    *,
+    size: int | None = None,
+    to_width: int | None = None,
+    to_height: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    min_side: int = MIN_SIDE,
+) -> tuple[int, int]:
+    """Return (width, height) in pixels of the picture painted from a ``width`` x ``height`` one.
+
+    ``to_width`` and ``to_height`` together are taken as they are; one of them alone keeps the
+    aspect ratio; otherwise the longer side becomes ``size``, or stays if that is None.
+
+    Raises:
+        InputError: if the outcome is under ``min_side`` or over ``max_pixels``.
+    """
+    if to_width is not None and to_height is not None:
+        fitted = to_width, to_height
+    else:
+        if to_width is not None:
+            scale = to_width / width
+        elif to_height is not None:
+            scale = to_height / height
+        else:
+            scale = 1.0 if size is None else size / max(width, height)
+        fitted = to_width or round(width * scale), to_height or round(height * scale)
+    check_size(*fitted, "the picture", max_pixels, min_side)
+    return fitted
+
+
+def fit_area(width: int, height: int, area: float) -> tuple[int, int]:
+    """Return (width, height) with the same aspect ratio and ``area`` pixels, up to rounding.
+
+    Neither side becomes smaller than ``MIN_SIDE``.
+    """
+    scale = math.sqrt(area / (width * height))
+    return max(MIN_SIDE, round(width * scale)), max(MIN_SIDE, round(height * scale))
+
+
+def resize_image(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Resample uint8 (H, W, 3) to uint8 (height, width, 3) with an antialiased Lanczos filter."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(resized)
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return uint8 (H, W, 3) as a contiguous float32 (1, 3, H, W) with the same values."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis], dtype=np.float32)
+
+
+def to_image(tensor: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return float32 (1, 3, H, W) rounded and clipped to 0..255 as uint8 (H, W, 3)."""
+    rounded = np.clip(np.rint(tensor[0]), 0.0, 255.0).astype(np.uint8)
+    return np.ascontiguousarray(rounded.transpose(1, 2, 0))
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    force: bool = False,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Check that ``write_image`` will be able to write ``path``; leaves no trace.
+
+    Args:
+        path: where the picture is to go.
+        force: whether an existing file may be replaced.
+        size: (width, height) of the picture, to check the format's own limit too.
+
+    Raises:
+        InputError: if the extension is unknown, the folder is missing or not writable, the file
+            exists and ``force`` is false, or the format cannot hold the size.
+    """
+    file_format, _ = _encoder(path)
+    longest = _LONGEST_SIDE.get(file_format, math.inf)
+    if size is not None and max(size) > longest:
+        raise InputError(
+            f"output '{os.fspath(path)}': {file_format} holds at most {longest} pixels a side,"
+            f" not {size[0]}x{size[1]}"
+        )
+    check_writable(path, force)
+
+
+def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:
+    """Check that a file can be made at ``path``, of whatever kind; leaves no trace.
+
+    Raises:
+        InputError: if ``path`` is a folder, exists and ``force`` is false, or its folder is
+            missing or not writable.
+    """
+    label = f"output '{os.fspath(path)}'"
+    target = _target(path)
+    if target.is_dir():
+        raise InputError(f"{label} is a directory")
+    if target.exists():
+        if not force:
+            raise InputError(f"{label} exists; --force (force=True) replaces it")
+        if not os.access(target, os.W_OK):
+            raise InputError(f"{label} is write-protected")
+    if not target.parent.is_dir():
+        raise InputError(f"{label}: there is no directory '{target.parent}'")
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{label}: cannot write to directory '{target.parent}': {error.strerror}"
+        ) from error
+
+
+def write_image(pixels: NDArray[np.uint8], path: str | os.PathLike[str]) -> None:
+    """Write uint8 (H, W, 3) to ``path``, whole or not at all, replacing what is there.
+
+    The extension names the format. The file is made beside its place and then moved there, so
+    that a reader never sees half of it; a symbolic link keeps pointing to the file written.
+
+    Raises:
+        InputError: if the extension is unknown or the file cannot be written.
+    """
+    file_format, settings = _encoder(path)
+    _check_array(pixels, "picture to write")
+    target = _target(path)
+    # Unlike one of tempfile's, a file opened in the usual way gets the permissions of the umask.
+    scratch = target.with_name(f".ortist-{secrets.token_hex(8)}.tmp")
+    try:
+        with scratch.open("xb") as stream:
+            Image.fromarray(pixels).save(stream, file_format, **settings)
+        if target.exists():
+            scratch.chmod(target.stat().st_mode)
+        scratch.replace(target)
+    except (OSError, ValueError) as error:
+        raise InputError(f"output '{os.fspath(path)}' cannot be written: {error}") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _encoder(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
+    extension = Path(path).suffix
+    try:
+        return _ENCODERS[extension.lower()]
+    except KeyError:
+        raise InputError(
+            f"output '{os.fspath(path)}' has the unknown extension '{extension}'; accepted are"
+            f" {', '.join(OUTPUT_EXTENSIONS)}"
+        ) from None
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    return Path(os.path.realpath(path))
+
+
+@contextmanager
+def _stream(
+    source: str | os.PathLike[str] | IO[bytes], name: str
+) -> Iterator[tuple[IO[bytes], str]]:
+    """Open ``source`` as a seekable binary stream and say what to call it in messages."""
+    if not isinstance(source, str | os.PathLike):
+        yield _buffered(source, name), name
+        return
+    label = f"{name} '{os.fspath(source)}'"
+    try:
+        stream = Path(source).open("rb")  # noqa: SIM115 (closed below; only opening is guarded)
+    except FileNotFoundError:
+        raise InputError(f"{label} does not exist") from None
+    except IsADirectoryError:
+        raise InputError(f"{label} is a directory") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{label} cannot be opened: {error}") from error
+    with stream:
+        yield stream if stream.seekable() else _buffered(stream, label), label
+
+
+def _buffered(source: IO[bytes], label: str) -> IO[bytes]:
+    read = getattr(source, "read", None)
+    if read is None:
+        raise InputError(
+            f"{label} is of type {type(source).__name__}; accepted are a path, a binary file"
+            " object, a Pillow image, or an array uint8 (height, width, 3)"
+        )
+    data = read()
+    if not isinstance(data, bytes):
+        raise InputError(f"{label}: the file object must be opened in binary mode")
+    return io.BytesIO(data)
+
+
+def _identify(stream: IO[bytes], label: str) -> Image.Image:
+    """Find the reader for ``stream``; only headers are read.
+
+    ``Image.open`` would do, but it warns about large images by a process-wide limit before their
+    size can be compared with ours.
+    """
+    prefix = stream.read(16)
+    for file_format in INPUT_FORMATS:
+        reader, accepts = Image.OPEN[file_format]
+        if accepts is not None and accepts(prefix) is not True:
+            continue
+        stream.seek(0)
+        try:
+            return reader(stream, "")
+        except _DECODE_ERRORS:
+            continue
+    raise InputError(
+        f"{label} is not an image in a known format ({', '.join(INPUT_FORMATS)}), or is damaged"
+    )
+
+
+def _pixels(image: Image.Image, label: str, max_pixels: int, min_side: int) -> NDArray[np.uint8]:
+    check_size(image.width, image.height, label, max_pixels, min_side)
+    try:
+        image.load()
+    except _DECODE_ERRORS as error:
+        raise InputError(f"{label} is truncated or damaged: {error}") from error
+    rgb = _rgb(image, label)
+    # After load: PNG may keep its EXIF at the end, and TIFF turns itself upright.
+    method = _UPRIGHT.get(_orientation(image))
+    return np.asarray(rgb if method is None else rgb.transpose(method))
+
+
+def _rgb(image: Image.Image, label: str) -> Image.Image:
+    if image.mode == "F":
+        raise InputError(f"{label} has floating-point pixels; 8 or 16 bits a channel are accepted")
+    if image.mode.startswith("I"):
+        return _from_16_bits(image, label).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_16_bits(image: Image.Image, label: str) -> Image.Image:
+    values = np.asarray(image)
+    lowest, highest = int(values.min()), int(values.max())
+    if lowest < 0 or highest > 65535:
+        raise InputError(
+            f"{label} has integer pixels from {lowest} to {highest}; 0..65535 is accepted"
+        )
+    return Image.fromarray(np.rint(values / 257.0).astype(np.uint8))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except _DECODE_ERRORS:
+        return 1  # damaged EXIF does not make the pixels worse
+
+
+def _check_array(array: NDArray[np.uint8], name: str) -> None:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise InputError(
+            f"{name} is an array of {array.dtype} {array.shape}; uint8 (height, width, 3) is"
+            " accepted"
+        )

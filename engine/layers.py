@@ -1,0 +1,23 @@
+"""Names and widths of VGG-19's convolution layers (Simonyan & Zisserman 2014, arXiv:1409.1556)."""
+
+from __future__ import annotations
+
+_CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)
+_CHANNELS_PER_BLOCK = (64, 128, 256, 512, 512)
+
+LAYER_CHANNELS: dict[str, int] = {
+    f"conv{block}_{index}": channels
+    for block, (count, channels) in enumerate(
+        zip(_CONVOLUTIONS_PER_BLOCK, _CHANNELS_PER_BLOCK, strict=True), start=1
+    )
+    for index in range(1, count + 1)
+}
+"""Layer name to number of channels, in network order; a layer is the activation after ReLU."""
+
+LAYERS: tuple[str, ...] = tuple(LAYER_CHANNELS)
+POOLINGS: tuple[str, ...] = ("average", "max")
+
+
+def block_of(layer: str) -> int:
+    """Return the block (1 to 5) of ``layer``; activations there are 2**(block - 1) times smaller."""
+    return int(layer[4])

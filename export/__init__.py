@@ -1,0 +1,1 @@
+"""Build-time side: weights, feature graphs, costs and differentiation of ONNX graphs."""

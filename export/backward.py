@@ -1,0 +1,125 @@
+"""The state of a reverse sweep and the operations that derivative rules share."""
+
+from __future__ import annotations
+
+from onnx import helper
+
+from ortist.export.builder import Dimension, GraphBuilder
+
+
+class Backward:
+    """Cotangents collected so far, and helpers to emit backward nodes.
+
+    The cotangent of a tensor t is dy/dt for the differentiated output y, a tensor of the shape
+    and element type of t.
+    """
+
+    def __init__(
+        self, builder: GraphBuilder, cotangents: dict[str, list[str]], wrt: frozenset[str]
+    ) -> None:
+        self.builder = builder
+        self.op = builder.op
+        self.wrt = wrt
+        self._cotangents = cotangents
+
+    def accumulate(self, tensor: str, contribution: str) -> None:
+        """Add a contribution to the cotangent of ``tensor``."""
+        self._cotangents.setdefault(tensor, []).append(contribution)
+
+    def has_cotangent(self, tensor: str) -> bool:
+        """Tell whether anything has contributed to the cotangent of ``tensor``."""
+        return tensor in self._cotangents
+
+    def cotangent(self, tensor: str) -> str | None:
+        """Return the cotangent of ``tensor`` (fan-out summed), None if nothing contributed."""
+        parts = self._cotangents.get(tensor)
+        if parts is None:
+            return None
+        while len(parts) > 1:
+            parts[:2] = [self.op("Add", parts[0], parts[1])]
+        return parts[0]
+
+    def cotangent_or_zeros(self, tensor: str) -> str:
+        """Return the cotangent of ``tensor``, zeros if nothing contributed."""
+        return self.cotangent(tensor) or self.zeros(self.op("Shape", tensor), tensor)
+
+    def zeros(self, shape: str, like: str) -> str:
+        """Return zeros of a shape (an int64 vector) in the element type of ``like``."""
+        kind = self.builder.element_type(like)
+        return self.op("ConstantOfShape", shape, value=helper.make_tensor("zero", kind, [1], [0.0]))
+
+    def scalar(self, value: float, like: str) -> str:
+        """Return a scalar constant in the element type of ``like``."""
+        return self.builder.scalar_like(value, like)
+
+    def scale(self, tensor: str, factor: float, like: str) -> str:
+        """Return ``factor * tensor``."""
+        return tensor if factor == 1 else self.op("Mul", tensor, self.scalar(factor, like))
+
+    def reshape_like(self, tensor: str, like: str) -> str:
+        """Return ``tensor`` in the shape of ``like``."""
+        return self.op("Reshape", tensor, self.op("Shape", like))
+
+    def unbroadcast(self, gradient: str, operand: str, output: str) -> str:
+        """Sum ``gradient``, shaped as ``output``, over the axes along which ``operand`` was spread.
+
+        Nothing is emitted where the shapes, symbolic ones included, prove that nothing was.
+        """
+        inner, outer = self.builder.shape(operand), self.builder.shape(output)
+        return gradient if _proven_equal(inner, outer) else self.sum_to(gradient, operand)
+
+    def sum_to(self, gradient: str, operand: str) -> str:
+        """Sum ``gradient`` to the shape of ``operand``, which was broadcast to its shape.
+
+        The axes are those where the shape of ``operand``, filled up with ones in front, is 1.
+        """
+        integers = self.builder.integers
+        one = self.builder.constant(1, "int64")
+        shape = self.op("Shape", operand)
+        ranks = [self.op("Shape", sizes) for sizes in (self.op("Shape", gradient), shape)]
+        in_front = self.op("Concat", self.op("Sub", *ranks), integers(0), axis=0)
+        is_one = self.op("Equal", self.op("Pad", shape, in_front, one), one)
+        axes = self.op("Reshape", self.op("NonZero", is_one), integers(-1))
+        summed = self.op("ReduceSum", gradient, axes, keepdims=1, noop_with_empty_axes=1)
+        return self.op("Reshape", summed, shape)
+
+    def scatter(self, positions: str, values: str, like: str) -> str:
+        """Return zeros in the shape of ``like`` with ``values`` added at flat ``positions``."""
+        flat = self.builder.integers(-1)
+        size = self.op("Reshape", self.op("Size", like), flat)
+        summed = self.op(
+            "ScatterElements",
+            self.zeros(size, like),
+            self.op("Reshape", positions, flat),
+            self.op("Reshape", values, flat),
+            reduction="add",
+        )
+        return self.reshape_like(summed, like)
+
+    def positions(self, tensor: str) -> str:
+        """Return the flat position of each element of ``tensor``, int64 in its shape."""
+        zero, one = (self.builder.constant(value, "int64") for value in (0, 1))
+        return self.reshape_like(self.op("Range", zero, self.op("Size", tensor), one), tensor)
+
+    def pad_end(self, tensor: str, like: str) -> str:
+        """Return ``tensor`` with zeros appended along each axis up to the shape of ``like``."""
+        missing = self.op("Sub", self.op("Shape", like), self.op("Shape", tensor))
+        begin = self.op("Mul", missing, self.builder.integers(0))
+        return self.op("Pad", tensor, self.op("Concat", begin, missing, axis=0))
+
+    def cut_spatial(self, tensor: str, like: str) -> str:
+        """Return the first elements of ``tensor`` along axes 2 and on, as many as ``like`` has."""
+        shape = self.op("Shape", like, start=2)
+        zeros = self.op("Mul", shape, self.builder.integers(0))
+        axes = self.op(
+            "Range",
+            self.builder.constant(2, "int64"),
+            self.op("Size", self.op("Shape", like)),
+            self.builder.constant(1, "int64"),
+        )
+        return self.op("Slice", tensor, zeros, shape, axes)
+
+
+def _proven_equal(a: tuple[Dimension, ...] | None, b: tuple[Dimension, ...] | None) -> bool:
+    """Tell whether two shapes are known to be equal."""
+    return a is not None and a == b and None not in a

@@ -1,0 +1,148 @@
+"""Reverse-mode differentiation of ONNX graphs.
+
+The result is a plain ONNX model in standard operators that computes, beside its old outputs, the
+gradient of one of them; any runtime that can run the old model can run the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from ortist.engine.errors import OrtistError
+from ortist.export.backward import Backward
+from ortist.export.builder import GraphBuilder, prune
+from ortist.export.rules import RULES
+
+MINIMUM_OPSET = 16
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+
+class DifferentiationError(OrtistError):
+    """The graph cannot be differentiated; the message names operator, node and tensor."""
+
+
+def differentiate(model: ModelProto, output: str, wrt: str | Sequence[str]) -> ModelProto:
+    """Extend a model with the gradient of ``output`` with respect to the tensors ``wrt``.
+
+    Reverse mode: starting from a cotangent of ones, each node on the way from ``wrt`` to
+    ``output`` is visited once, from last to first, and hands the cotangents of its inputs on by
+    the vector-Jacobian rule of its operator (:data:`ortist.export.rules.RULES`).
+
+    Args:
+        model: ONNX model with nodes in topological order, opset 16 or newer; not changed.
+        output: name of a floating-point tensor, usually a scalar; for a tensor of any other shape
+            the gradient is that of the sum of its elements.
+        wrt: name or names of inputs, initializers or intermediate floating-point tensors.
+
+    Returns:
+        The model with one more output ``gradient/<name>`` for each name in ``wrt``, of the same
+        element type and shape. Nodes that no output needs are left out.
+
+    Raises:
+        DifferentiationError: for an operator without a rule, or one used in a way that its rule
+            does not cover, on a path from ``wrt`` to ``output``; for unknown names; if ``output``
+            does not depend on a tensor of ``wrt``.
+    """
+    names = [wrt] if isinstance(wrt, str) else list(wrt)
+    extended = ModelProto()
+    extended.CopyFrom(model)
+    builder = GraphBuilder(extended)
+    _check(extended, builder, output, names)
+
+    path = _nodes_between(builder, names, output)
+    active = {name for node in path for name in node.output}.union(names)
+    ones = builder.op(
+        "ConstantOfShape", builder.op("Shape", output), value=_one(builder.element_type(output))
+    )
+    backward = Backward(builder, {output: [ones]}, frozenset(names))
+    for node in reversed(path):
+        _propagate(node, backward, active)
+    for name in names:
+        cotangent = backward.cotangent(name)
+        if cotangent is None:
+            raise DifferentiationError(f"{output!r} does not depend on {name!r}")
+        _add_output(builder, f"gradient/{name}", cotangent, name)
+    prune(extended)
+    return extended
+
+
+def _propagate(node: NodeProto, backward: Backward, active: set[str]) -> None:
+    """Add the contributions of ``node`` to the cotangents of its active inputs."""
+    if not any(backward.has_cotangent(name) for name in node.output):
+        return
+    cotangent = backward.cotangent_or_zeros(node.output[0])
+    for position, tensor in enumerate(node.input):
+        if tensor not in active:
+            continue
+        rules = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        where = f"{node.op_type} node {node.name!r}, input {tensor!r}"
+        if rules is None:
+            raise DifferentiationError(f"no derivative rule for {where}")
+        rule = rules[min(position, len(rules) - 1)]
+        if rule is None:
+            raise DifferentiationError(f"not differentiable: {where}")
+        try:
+            contribution = rule(backward, node, cotangent, position)
+        except NotImplementedError as error:
+            raise DifferentiationError(f"{where}: {error}") from error
+        if contribution is not None:
+            backward.accumulate(tensor, contribution)
+
+
+def _nodes_between(builder: GraphBuilder, sources: Sequence[str], output: str) -> list[NodeProto]:
+    """Return the nodes through which ``output`` depends on ``sources``, in graph order.
+
+    Dependence ends at tensors that are not floating point: shapes, indices, comparisons.
+    """
+    reached = set(sources)
+    downstream: list[NodeProto] = []
+    for node in builder.graph.node:
+        if reached.intersection(node.input):
+            differentiable = [name for name in node.output if _may_be_float(builder, name)]
+            reached.update(differentiable)
+            if differentiable:
+                downstream.append(node)
+    needed = {output}
+    path: list[NodeProto] = []
+    for node in reversed(downstream):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            path.append(node)
+    return path[::-1]
+
+
+def _may_be_float(builder: GraphBuilder, name: str) -> bool:
+    return builder.element_type(name) in _FLOATS | {TensorProto.UNDEFINED}
+
+
+def _check(model: ModelProto, builder: GraphBuilder, output: str, wrt: Sequence[str]) -> None:
+    opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
+    if opset < MINIMUM_OPSET:
+        raise DifferentiationError(
+            f"opset {opset} is older than {MINIMUM_OPSET}: use onnx.version_converter first"
+        )
+    if not wrt:
+        raise DifferentiationError("wrt names no tensor")
+    for name in (output, *wrt):
+        if not builder.knows(name):
+            raise DifferentiationError(f"the graph has no tensor {name!r}")
+        if builder.element_type(name) not in _FLOATS:
+            kind = onnx.TensorProto.DataType.Name(builder.element_type(name))
+            raise DifferentiationError(f"tensor {name!r} is {kind}, not floating point")
+
+
+def _one(element_type: int) -> TensorProto:
+    return helper.make_tensor("one", element_type, [1], [1.0])
+
+
+def _add_output(builder: GraphBuilder, name: str, cotangent: str, like: str) -> None:
+    if builder.knows(name):
+        raise DifferentiationError(f"the graph already has a tensor {name!r}")
+    builder.op("Identity", cotangent, name=name)
+    shape = builder.shape(like)
+    builder.graph.output.append(
+        helper.make_tensor_value_info(name, builder.element_type(like), shape)
+    )
