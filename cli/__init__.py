@@ -1,0 +1,5 @@
+"""The ``ortist`` command."""
+
+from ortist.cli.app import main
+
+__all__ = ["main"]

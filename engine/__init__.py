@@ -1,0 +1,15 @@
+"""Neural style transfer on ONNX Runtime: ``Engine().stylize(content, style)``."""
+
+from ortist.engine.artifacts import Artifacts as Artifacts
+from ortist.engine.engine import Engine as Engine
+from ortist.engine.errors import ArtifactError as ArtifactError
+from ortist.engine.errors import DeviceError as DeviceError
+from ortist.engine.errors import InputError as InputError
+from ortist.engine.errors import NonFiniteCostError as NonFiniteCostError
+from ortist.engine.errors import OrtistError as OrtistError
+from ortist.engine.images import ImageSource as ImageSource
+from ortist.engine.layers import LAYERS as LAYERS
+from ortist.engine.options import Options as Options
+from ortist.engine.results import Costs as Costs
+from ortist.engine.results import Result as Result
+from ortist.engine.results import Step as Step

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from ortist.engine.errors import InputError
-from ortist.engine.images import ImageSource
+from ortist.engine.images import MAX_PIXELS, MIN_SIDE, ImageSource
 from ortist.engine.layers import LAYERS, POOLINGS
 
 INITS = ("noise", "content", "blank")
-LayerWeights = Mapping[str, float] | Sequence[str]
+LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
+"""Layers with their weights, or names that get equal weights of sum 1."""
 
 
-def equal_weights(layers: Sequence[str]) -> dict[str, float]:
-    """Return weights 1/n for n layers, so that they sum to 1."""
+def layer_weights(layers: LayerWeights) -> dict[str, float]:
+    """Return the weight of each layer; n names without weights get 1/n each."""
+    if isinstance(layers, Mapping):
+        return dict(layers)
     return {layer: 1.0 / len(layers) for layer in layers}
 
 
@@ -36,6 +40,8 @@ class Options:
         beta: weight of the style cost.
         content_layers: content layers, each with its weight, or names that share a sum of 1.
         style_layers: style layers and weights (the paper's lambda), likewise.
+        style_weights: weight of each style picture when there are several, scaled to a sum of 1;
+            equal by default. Their Gram matrices are averaged.
         tv: weight of the total variation cost (0 is none).
         pooling: ``"average"`` or ``"max"``.
         init: where the optimisation starts: ``"noise"`` mixes uniform(-20, 20) noise around the
@@ -58,16 +64,57 @@ class Options:
     learning_rate: float = 2.0
     alpha: float = 10.0
     beta: float = 40.0
-    content_layers: LayerWeights = field(default_factory=lambda: {"conv4_2": 1.0})
-    style_layers: LayerWeights = field(
-        default_factory=lambda: equal_weights(
-            ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
-        )
-    )
+    content_layers: LayerWeights = ("conv4_2",)
+    style_layers: LayerWeights = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+    style_weights: Sequence[float] | None = None
     tv: float = 0.0
     pooling: str = "average"
     init: ImageSource = "noise"
     noise_ratio: float = 0.6
     style_scale: float = 1.0
     seed: int = 0
-    max_pixels: int = 64_000_000
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name in ("size", "width", "height"):
+            self._check_whole(name, MIN_SIDE)
+        self._check_whole("steps", 1)
+        self._check_whole("seed", 0)
+        self._check_whole("max_pixels", MIN_SIDE**2)
+        for name in ("alpha", "beta", "tv"):
+            _check_weight(name, getattr(self, name))
+        for name in ("learning_rate", "style_scale"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise InputError(f"{name} is {getattr(self, name)}, accepted are numbers above 0")
+        if not 0 <= self.noise_ratio <= 1:
+            raise InputError(f"noise_ratio is {self.noise_ratio}, accepted are 0 to 1")
+        if self.pooling not in POOLINGS:
+            raise InputError(f"pooling is {self.pooling!r}, accepted are {', '.join(POOLINGS)}")
+        self._check_layers()
+        for weight in self.style_weights or ():
+            _check_weight("style_weights", weight)
+        if self.style_weights is not None and not sum(self.style_weights):
+            raise InputError("style_weights are all 0, accepted is a sum above 0")
+
+    def _check_whole(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        optional = name in ("width", "height") and value is None
+        if not optional and (not isinstance(value, int) or value < least):
+            raise InputError(f"{name} is {value}, accepted are whole numbers from {least}")
+
+    def _check_layers(self) -> None:
+        for name in ("content_layers", "style_layers"):
+            for layer, weight in layer_weights(getattr(self, name)).items():
+                if layer not in LAYERS:
+                    raise InputError(
+                        f"{name} has unknown layer {layer!r}, accepted are {', '.join(LAYERS)}"
+                    )
+                _check_weight(f"{name} weight of {layer}", weight)
+        if not self.content_layers and not self.style_layers:
+            raise InputError("content_layers and style_layers are both empty")
+
+
+def _check_weight(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"{name} is {value}, accepted are finite numbers from 0")

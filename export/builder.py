@@ -15,15 +15,16 @@ Dimension = int | str | None
 
 
 class GraphBuilder:
-    """Appends nodes in standard operators to the graph of ``model``, in place.
+    """Appends nodes in standard operators to a copy of ``model``.
 
     Element types and shapes of all tensors are inferred once, at the start; those of appended
     nodes are not known to :meth:`shape` and :meth:`element_type`.
     """
 
     def __init__(self, model: ModelProto) -> None:
-        self.model = model
-        self.graph: GraphProto = model.graph
+        self.model = ModelProto()
+        self.model.CopyFrom(model)
+        self.graph: GraphProto = self.model.graph
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         self._types = {
             value.name: value.type.tensor_type

@@ -6,7 +6,7 @@ gradient of one of them; any runtime that can run the old model can run the new 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
@@ -24,7 +24,9 @@ class DifferentiationError(OrtistError):
     """The graph cannot be differentiated; the message names operator, node and tensor."""
 
 
-def differentiate(model: ModelProto, output: str, wrt: str | Sequence[str]) -> ModelProto:
+def differentiate(
+    model: ModelProto, output: str, wrt: str | Sequence[str] | Mapping[str, str]
+) -> ModelProto:
     """Extend a model with the gradient of ``output`` with respect to the tensors ``wrt``.
 
     Reverse mode: starting from a cotangent of ones, each node on the way from ``wrt`` to
@@ -35,11 +37,12 @@ def differentiate(model: ModelProto, output: str, wrt: str | Sequence[str]) -> M
         model: ONNX model with nodes in topological order, opset 16 or newer; not changed.
         output: name of a floating-point tensor, usually a scalar; for a tensor of any other shape
             the gradient is that of the sum of its elements.
-        wrt: name or names of inputs, initializers or intermediate floating-point tensors.
+        wrt: name or names of inputs, initializers or intermediate floating-point tensors; a
+            mapping also says what to call their gradients, else ``gradient/<name>``.
 
     Returns:
-        The model with one more output ``gradient/<name>`` for each name in ``wrt``, of the same
-        element type and shape. Nodes that no output needs are left out.
+        The model with one more output for each name in ``wrt``, of the same element type and
+        shape. Nodes that no output needs are left out.
 
     Raises:
         DifferentiationError: for an operator without a rule, or one used in a way that its rule
@@ -47,10 +50,9 @@ def differentiate(model: ModelProto, output: str, wrt: str | Sequence[str]) -> M
             does not depend on a tensor of ``wrt``.
     """
     names = [wrt] if isinstance(wrt, str) else list(wrt)
-    extended = ModelProto()
-    extended.CopyFrom(model)
-    builder = GraphBuilder(extended)
-    _check(extended, builder, output, names)
+    titles = wrt if isinstance(wrt, Mapping) else {name: f"gradient/{name}" for name in names}
+    builder = GraphBuilder(model)
+    _check(builder, output, names)
 
     path = _nodes_between(builder, names, output)
     active = {name for node in path for name in node.output}.union(names)
@@ -64,9 +66,9 @@ def differentiate(model: ModelProto, output: str, wrt: str | Sequence[str]) -> M
         cotangent = backward.cotangent(name)
         if cotangent is None:
             raise DifferentiationError(f"{output!r} does not depend on {name!r}")
-        _add_output(builder, f"gradient/{name}", cotangent, name)
-    prune(extended)
-    return extended
+        _add_output(builder, titles[name], cotangent, name)
+    prune(builder.model)
+    return builder.model
 
 
 def _propagate(node: NodeProto, backward: Backward, active: set[str]) -> None:
@@ -118,8 +120,8 @@ def _may_be_float(builder: GraphBuilder, name: str) -> bool:
     return builder.element_type(name) in _FLOATS | {TensorProto.UNDEFINED}
 
 
-def _check(model: ModelProto, builder: GraphBuilder, output: str, wrt: Sequence[str]) -> None:
-    opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
+def _check(builder: GraphBuilder, output: str, wrt: Sequence[str]) -> None:
+    opset = next((entry.version for entry in builder.model.opset_import if not entry.domain), 0)
     if opset < MINIMUM_OPSET:
         raise DifferentiationError(
             f"opset {opset} is older than {MINIMUM_OPSET}: use onnx.version_converter first"

@@ -1,0 +1,59 @@
+"""The command line as a whole: its commands, its version, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from ortist.cli.export import export
+from ortist.cli.info import info
+from ortist.cli.stylize import stylize
+from ortist.engine import OrtistError
+
+app = typer.Typer(
+    name="ortist",
+    help="Paint a photograph in the style of a painting, on ONNX Runtime.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(stylize)
+app.command()(info)
+app.command()(export)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line on ``arguments`` (the process's own if None) and exit.
+
+    The exit code is 0 for success, 1 for a cost that became non-finite or a corrupt artifact, 2
+    for anything that cannot be used as given, 130 after Ctrl-C.
+    """
+    # Pillow warns about harmless oddities in metadata; what matters reaches us as an error.
+    warnings.filterwarnings("ignore", module="PIL")
+    try:
+        app(arguments)
+    except OrtistError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ortist {version('ortist')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,87 @@
+"""``ortist info``: versions, devices, models and cache."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ortist.engine.artifacts import Artifacts, cache_directory
+
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+_LIBRARIES = ("numpy", "onnx", "pillow")
+
+
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Models made by ortist export.", show_default="as shipped"
+        ),
+    ] = None,
+) -> None:
+    """Show versions, devices, models with their checksums, and the cache.
+
+    The exit code is 1 if a model is missing or corrupt.
+    """
+    facts = _facts(models)
+    typer.echo(json.dumps(facts, indent=2) if as_json else _text(facts))
+    if not all(artifact["ok"] for artifact in facts["artifacts"]):
+        raise typer.Exit(1)
+
+
+def _facts(models: Path | None) -> dict[str, Any]:
+    packages = ("ortist", *_RUNTIMES, *_LIBRARIES)
+    versions = {name: found for name in packages if (found := _version(name))}
+    return {
+        "versions": versions | {"python": platform.python_version()},
+        "providers": _providers(),
+        "artifacts": [
+            {"file": file, "sha256": sha256, "ok": ok}
+            for file, sha256, ok in Artifacts(models).verify()
+        ],
+        "cache": _cache(cache_directory()),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _providers() -> list[str]:
+    try:
+        import onnxruntime
+    except ImportError:
+        return []
+    return list(onnxruntime.get_available_providers())
+
+
+def _cache(folder: Path) -> dict[str, Any]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {
+        "folder": str(folder),
+        "files": len(files),
+        "bytes": sum(path.stat().st_size for path in files),
+    }
+
+
+def _text(facts: dict[str, Any]) -> str:
+    cache = facts["cache"]
+    rows = facts["versions"] | {
+        "providers": ", ".join(facts["providers"])
+        or "none: pip install 'ortist[cpu]' or 'ortist[gpu]'",
+        "cache": f"{cache['folder']} ({cache['files']} files, {cache['bytes'] / 1e6:.1f} MB)",
+    }
+    lines = [f"{name:<16} {value}" for name, value in rows.items()]
+    for artifact in facts["artifacts"]:
+        state = "ok" if artifact["ok"] else "CORRUPT"
+        lines.append(f"{state:<16} {artifact['file']}  sha256 {artifact['sha256']}")
+    return "\n".join(lines)

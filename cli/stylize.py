@@ -1,0 +1,221 @@
+"""``ortist stylize``: paint one picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ortist.cli.interrupt import INTERRUPTED, deferred_interrupt
+from ortist.cli.layers import format_layers, parse_layers
+from ortist.cli.outputs import Log, Pictures
+from ortist.cli.progress import print_costs, progress_bar
+from ortist.engine import Engine, NonFiniteCostError, Options, Step
+from ortist.engine.images import OUTPUT_EXTENSIONS, ImageSource, fit_size, read_image, write_image
+from ortist.engine.layers import LAYERS, POOLINGS
+from ortist.engine.options import INITS
+
+_DEFAULTS = Options()
+
+_output = partial(typer.Option, rich_help_panel="Output")
+_size = partial(typer.Option, rich_help_panel="Size")
+_run = partial(typer.Option, rich_help_panel="Optimisation")
+_cost = partial(typer.Option, rich_help_panel="Costs")
+_machine = partial(typer.Option, rich_help_panel="Machine")
+
+
+def stylize(
+    content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The picture to paint.")],
+    style: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="STYLE...", help="The picture whose style to take; several are blended."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        _output("-o", "--output", help=f"The painting ({', '.join(OUTPUT_EXTENSIONS)})."),
+    ],
+    force: Annotated[bool, _output("-f", "--force", help="Replace existing files.")] = False,
+    save_every: Annotated[
+        int, _output(min=0, metavar="N", help="Keep every Nth picture beside it: out-0020.png.")
+    ] = 0,
+    log: Annotated[
+        Path | None, _output(metavar="FILE", help="Write costs as JSON lines, one per step.")
+    ] = None,
+    print_every: Annotated[
+        int, _output(min=0, metavar="N", help="Print the costs of every Nth step; 0 for none.")
+    ] = 20,
+    quiet: Annotated[bool, _output("-q", "--quiet", help="Show nothing but errors.")] = False,
+    size: Annotated[int, _size(help="Longer side in pixels.")] = _DEFAULTS.size,
+    width: Annotated[
+        int | None, _size(help="Width in pixels, in place of --size; alone, the height follows.")
+    ] = _DEFAULTS.width,
+    height: Annotated[
+        int | None, _size(help="Height in pixels, in place of --size; alone, the width follows.")
+    ] = _DEFAULTS.height,
+    style_scale: Annotated[
+        float, _size(help="Size of the style picture relative to the painting's; 1 is as large.")
+    ] = _DEFAULTS.style_scale,
+    max_pixels: Annotated[
+        int, _size(help="Most pixels accepted for any picture, read or painted.")
+    ] = _DEFAULTS.max_pixels,
+    steps: Annotated[int, _run(help="Number of steps.")] = _DEFAULTS.steps,
+    learning_rate: Annotated[
+        float, _run(help="Adam's learning rate, in pixel values (0..255).")
+    ] = _DEFAULTS.learning_rate,
+    init: Annotated[
+        str, _run(metavar="|".join((*INITS, "FILE")), help="Where to start from.")
+    ] = str(_DEFAULTS.init),
+    noise_ratio: Annotated[
+        float, _run(help="Share of noise in the noise start, 0..1.")
+    ] = _DEFAULTS.noise_ratio,
+    seed: Annotated[int, _run(help="Seed of the noise.")] = _DEFAULTS.seed,
+    alpha: Annotated[float, _cost(help="Weight of the content cost.")] = _DEFAULTS.alpha,
+    beta: Annotated[float, _cost(help="Weight of the style cost.")] = _DEFAULTS.beta,
+    tv: Annotated[float, _cost(help="Weight of the total variation cost.")] = _DEFAULTS.tv,
+    content_layer: Annotated[
+        list[str],
+        _cost(metavar="NAME[:WEIGHT]", help=f"Content layer, {LAYERS[0]} .. {LAYERS[-1]}."),
+    ] = format_layers(_DEFAULTS.content_layers),  # noqa: B008
+    style_layer: Annotated[
+        list[str],
+        _cost(metavar="NAME[:WEIGHT]", help="Style layer; without weights all count the same."),
+    ] = format_layers(_DEFAULTS.style_layers),  # noqa: B008
+    style_weight: Annotated[
+        list[float] | None,
+        _cost(help="Weight of a style picture, one per picture; all the same by default."),
+    ] = None,
+    pooling: Annotated[
+        str, _cost(metavar="|".join(POOLINGS), help="How the network pools.")
+    ] = _DEFAULTS.pooling,
+    device: Annotated[
+        str, _machine(help="auto, cpu, cuda, or the name of an ONNX Runtime provider.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, _machine(min=1, help="CPU threads.", show_default="all cores")
+    ] = None,
+    models: Annotated[
+        Path | None,
+        _machine(metavar="DIR", help="Models made by ortist export.", show_default="as shipped"),
+    ] = None,
+) -> None:
+    """Paint CONTENT in the style of STYLE.
+
+    Ctrl-C stops early and keeps the picture so far.
+    """
+    options = Options(
+        size=size,
+        width=width,
+        height=height,
+        steps=steps,
+        learning_rate=learning_rate,
+        alpha=alpha,
+        beta=beta,
+        content_layers=parse_layers("--content-layer", content_layer),
+        style_layers=parse_layers("--style-layer", style_layer),
+        style_weights=style_weight,
+        tv=tv,
+        pooling=pooling,
+        init=_read_init(init, max_pixels),
+        noise_ratio=noise_ratio,
+        style_scale=style_scale,
+        seed=seed,
+        max_pixels=max_pixels,
+    )
+    reports = _Reports(
+        pictures=Pictures(path=output, every=save_every, steps=options.steps, force=force),
+        log=Log(log, force),
+        print_every=0 if quiet else print_every,
+        quiet=quiet,
+    )
+    try:
+        _stylize(content, style, options, reports, partial(Engine, device, threads, models))
+    except KeyboardInterrupt:
+        typer.echo("interrupted before the first step; nothing was written", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reports:
+    """What is written and shown of a run."""
+
+    pictures: Pictures
+    log: Log
+    print_every: int
+    quiet: bool
+
+
+def _stylize(
+    content: Path,
+    styles: list[Path],
+    options: Options,
+    reports: _Reports,
+    make_engine: Callable[[], Engine],
+) -> None:
+    started = time.perf_counter()
+    read = partial(read_image, max_pixels=options.max_pixels)
+    content_pixels = read(content, name="content image")
+    style_pixels = [read(style, name="style image") for style in styles]
+    height, width = content_pixels.shape[:2]
+    size = fit_size(
+        width,
+        height,
+        size=options.size,
+        to_width=options.width,
+        to_height=options.height,
+        max_pixels=options.max_pixels,
+    )
+    reports.pictures.check(size)
+    reports.log.check()
+    steps = make_engine().iterate(content_pixels, style_pixels, options)
+    last = _paint(steps, reports)
+    if not reports.quiet:
+        typer.echo(
+            f"{reports.pictures.path}: {size[0]}x{size[1]} pixels, J = {last.total:.6g},"
+            f" {last.iteration} steps, {time.perf_counter() - started:.1f} s"
+        )
+
+
+def _paint(steps: Iterator[Step], reports: _Reports) -> Step:
+    """Run all steps and write the picture; return the last step."""
+    pictures = reports.pictures
+    try:
+        with progress_bar(pictures.steps, reports.quiet) as show, reports.log as log:
+            # Until the first step is done there is nothing to keep, so Ctrl-C ends the run at once.
+            first = next(steps)
+            with deferred_interrupt() as interrupt:
+                for step in chain([first], steps):
+                    show(step)
+                    log.write(step)
+                    pictures.save(step)
+                    if reports.print_every and step.iteration % reports.print_every == 0:
+                        print_costs(step)
+                    if interrupt.is_set():
+                        break
+                write_image(step.image(), pictures.path)
+    except NonFiniteCostError as error:
+        write_image(error.result.image, pictures.path)
+        typer.echo(f"error: {error}; the last good picture is {pictures.path}", err=True)
+        raise typer.Exit(1) from None
+    if interrupt.is_set():
+        typer.echo(
+            f"interrupted after {step.iteration} of {pictures.steps} steps;"
+            f" the picture so far is {pictures.path}",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED)
+    return step
+
+
+def _read_init(init: str, max_pixels: int) -> ImageSource:
+    if init in INITS:
+        return init
+    name = f"--init is none of {', '.join(INITS)}, and image"
+    return read_image(init, name=name, max_pixels=max_pixels)

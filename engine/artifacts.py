@@ -1,0 +1,192 @@
+"""Finding, checking and, where there is none, deriving the graphs that the engine runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any, Literal
+
+from ortist.engine.errors import ArtifactError
+from ortist.engine.layers import LAYERS
+
+MANIFEST = "manifest.json"
+MANIFEST_FORMAT = 1
+COSTS_KEY = "ortist.costs"
+"""Metadata entry of a gradient graph: the names of its costs, in order, between spaces."""
+
+Kind = Literal["features", "targets", "gradient"]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GraphKey:
+    """What a targets or gradient graph is made for; layers are in network order."""
+
+    pooling: str
+    content_layers: tuple[str, ...]
+    style_layers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, pooling: str, content: Iterator[str] | Any, style: Iterator[str] | Any) -> GraphKey:
+        """Make a key of layer names in any order."""
+        ordered = (tuple(sorted(set(names), key=LAYERS.index)) for names in (content, style))
+        return cls(pooling, *ordered)
+
+
+class Artifacts:
+    """The files of a models folder, each verified against the manifest before it is used.
+
+    Args:
+        folder: folder made by ``ortist export``; the one shipped with the package by default.
+
+    Raises:
+        ArtifactError: if the manifest is missing, damaged or of another format.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or Path(str(resources.files("ortist.models")))
+        self.manifest = _read_manifest(self.folder / MANIFEST)
+        self._lock = threading.Lock()
+        self._weights_verified = False
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """RGB colour, 0..255, that the network subtracts from its input."""
+        red, green, blue = self.manifest["mean"]
+        return red, green, blue
+
+    def weights_folder(self) -> Path:
+        """Return the folder of the weights file, which all graphs refer to, once it is verified.
+
+        Raises:
+            ArtifactError: if the file is missing or its checksum is wrong.
+        """
+        with self._lock:
+            if not self._weights_verified:
+                self._read(self.manifest["weights"])
+                self._weights_verified = True
+        return self.folder
+
+    def features(self, pooling: str) -> bytes:
+        """Return the features graph with all layers as outputs.
+
+        Raises:
+            ArtifactError: if there is none of that pooling, or it is missing or corrupt.
+        """
+        entry = self._find("features", pooling=pooling)
+        if entry is None:
+            raise ArtifactError(f"{self.folder / MANIFEST} lists no features graph of {pooling!r}")
+        return self._read(entry)
+
+    def graph(self, kind: Literal["targets", "gradient"], key: GraphKey) -> bytes:
+        """Return a graph for ``key``: shipped, from the cache, or derived now and then cached.
+
+        Raises:
+            ArtifactError: if a shipped file is missing or corrupt.
+        """
+        entry = self._find(kind, **json.loads(json.dumps(asdict(key))))
+        return self._read(entry) if entry else self._derived(kind, key)
+
+    def verify(self) -> list[tuple[str, str, bool]]:
+        """Return name, expected sha256 and whether it is intact for every file of the manifest."""
+        entries = [self.manifest["weights"], *self.manifest["graphs"]]
+        return [(entry["file"], entry["sha256"], self._is_intact(entry)) for entry in entries]
+
+    def _find(self, kind: Kind, **wanted: Any) -> dict[str, Any] | None:
+        for entry in self.manifest["graphs"]:
+            if entry["kind"] == kind and all(entry[name] == wanted[name] for name in wanted):
+                return dict(entry)
+        return None
+
+    def _read(self, entry: dict[str, Any]) -> bytes:
+        path = self.folder / entry["file"]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != entry["sha256"]:
+            raise ArtifactError(f"{path} is corrupt: sha256 {actual}, expected {entry['sha256']}")
+        return data
+
+    def _is_intact(self, entry: dict[str, Any]) -> bool:
+        try:
+            self._read(entry)
+        except ArtifactError:
+            return False
+        return True
+
+    def _derived(self, kind: Literal["targets", "gradient"], key: GraphKey) -> bytes:
+        features = self.features(key.pooling)
+        recipe = json.dumps([hashlib.sha256(features).hexdigest(), _version(), kind, asdict(key)])
+        name = f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:32]}"
+        cached = _from_cache(name)
+        if cached is not None:
+            return cached
+        # onnx is needed, and imported, only where no ready graph is found.
+        import onnx
+
+        from ortist.export.graphs import gradient_graph, targets_graph
+
+        derive = gradient_graph if kind == "gradient" else targets_graph
+        model = derive(onnx.load_model_from_string(features), key)
+        data: bytes = model.SerializeToString(deterministic=True)
+        _to_cache(name, data)
+        return data
+
+
+def cache_directory() -> Path:
+    """Return the user's folder for derived graphs; it need not exist."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("ortist", appauthor=False))
+
+
+def _from_cache(name: str) -> bytes | None:
+    """Return the cached file, whose name ends in the checksum of its content, if it is intact."""
+    for path in cache_directory().glob(f"{name}-*.onnx"):
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue
+        if path.stem == f"{name}-{hashlib.sha256(data).hexdigest()}":
+            return data
+        _log.warning("ignoring corrupt cache file %s", path)
+    return None
+
+
+def _to_cache(name: str, data: bytes) -> None:
+    folder = cache_directory()
+    path = folder / f"{name}-{hashlib.sha256(data).hexdigest()}.onnx"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            file.write(data)
+        os.replace(file.name, path)  # noqa: PTH105 (atomic also where the target exists)
+    except OSError as error:
+        _log.warning("cannot keep a derived graph in %s: %s", folder, error.strerror)
+
+
+def _version() -> str:
+    return metadata.version("ortist")
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is corrupt: {error}") from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != MANIFEST_FORMAT:
+        raise ArtifactError(f"{path} has format {found}, this version reads {MANIFEST_FORMAT}")
+    return manifest

@@ -1,0 +1,257 @@
+"""The engine: from a content picture, a style and options to a painted picture."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ortist.engine.adam import Adam
+from ortist.engine.artifacts import Artifacts, GraphKey
+from ortist.engine.errors import InputError, NonFiniteCostError
+from ortist.engine.images import (
+    ImageSource,
+    check_size,
+    fit_area,
+    fit_size,
+    read_image,
+    resize_image,
+    to_image,
+    to_tensor,
+)
+from ortist.engine.layers import LAYERS, POOLINGS
+from ortist.engine.objective import Objective, Tensor
+from ortist.engine.options import INITS, Options
+from ortist.engine.results import Costs, Result, Step
+from ortist.engine.sessions import SessionFactory
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Styles = ImageSource | Sequence[ImageSource]
+NOISE_RANGE = 20.0
+"""The noise start draws from uniform(-20, 20), as the reference notebook."""
+
+
+class Engine:
+    """Paints pictures; one engine serves any number of threads at once.
+
+    Graphs are loaded at the first use of a choice of layers and pooling and then kept.
+
+    Args:
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or the name of an onnxruntime provider.
+        threads: CPU threads per run; all physical cores by default.
+        models: folder made by ``ortist export``; the shipped VGG-19 by default.
+
+    Raises:
+        DeviceError: if the device cannot be used here.
+        ArtifactError: if the models folder has no readable manifest.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        threads: int | None = None,
+        models: str | Path | None = None,
+    ) -> None:
+        self._factory = SessionFactory(device, threads)
+        self._artifacts = Artifacts(Path(models) if models is not None else None)
+        self._sessions: dict[tuple[str, Any], onnxruntime.InferenceSession] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def provider(self) -> str:
+        """Name of the onnxruntime execution provider in use."""
+        return self._factory.provider
+
+    def stylize(
+        self,
+        content: ImageSource,
+        style: Styles,
+        options: Options | None = None,
+        on_step: Callable[[Step], object] | None = None,
+    ) -> Result:
+        """Paint ``content`` in the style of ``style``.
+
+        Args:
+            content: path, binary file object, Pillow image, or uint8 array (H, W, 3) in RGB.
+            style: the same, or a sequence of them, which are blended.
+            options: what to paint and how; defaults as in :class:`Options`.
+            on_step: called after each step; an exception it raises ends the run.
+
+        Raises:
+            InputError: for a picture or option that cannot be used.
+            ArtifactError: if a model file is missing or corrupt.
+            NonFiniteCostError: if the cost stops being finite; carries the last good picture.
+        """
+        history: list[Costs] = []
+        seconds = 0.0
+        for step in self.iterate(content, style, options):
+            history.append(_costs_of(step))
+            seconds += step.seconds
+            if on_step is not None:
+                on_step(step)
+        return Result(step.image(), tuple(history), seconds)
+
+    def iterate(
+        self, content: ImageSource, style: Styles, options: Options | None = None
+    ) -> Iterator[Step]:
+        """Return an iterator over the steps of a run; to stop early, stop iterating.
+
+        Arguments and errors are those of :meth:`stylize`. Pictures are read, and errors in them
+        raised, before this returns.
+        """
+        options = options or Options()
+        canvas, styles = self._read(content, style, options)
+        start = self._start(canvas, options)
+        objective = self._objective(canvas, styles, options)
+        return _optimise(objective, start, options)
+
+    def activations(
+        self, image: ImageSource, layers: Sequence[str], pooling: str = Options.pooling
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return VGG-19 activations after ReLU, float32 (1, C, H', W'), of a picture by layer.
+
+        Raises:
+            InputError: for a picture that cannot be used, an unknown layer or pooling.
+        """
+        for layer in layers:
+            if layer not in LAYERS:
+                raise InputError(f"unknown layer {layer!r}, accepted are {', '.join(LAYERS)}")
+        if pooling not in POOLINGS:
+            raise InputError(f"pooling is {pooling!r}, accepted are {', '.join(POOLINGS)}")
+        session = self._session(
+            ("features", pooling), lambda artifacts: artifacts.features(pooling)
+        )
+        return _run(session, list(layers), to_tensor(read_image(image)))
+
+    def _read(
+        self, content: ImageSource, style: Styles, options: Options
+    ) -> tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]:
+        """Return the content in the size to paint, and the styles in theirs, uint8 (H, W, 3)."""
+        limit = options.max_pixels
+        source = read_image(content, name="content image", max_pixels=limit)
+        width, height = fit_size(
+            source.shape[1],
+            source.shape[0],
+            size=options.size,
+            to_width=options.width,
+            to_height=options.height,
+            max_pixels=limit,
+        )
+        styles = []
+        for picture in _as_list(style):
+            pixels = read_image(picture, name="style image", max_pixels=limit)
+            area = width * height * options.style_scale**2
+            size = fit_area(pixels.shape[1], pixels.shape[0], area)
+            check_size(*size, "scaled style image", limit)
+            styles.append(resize_image(pixels, *size))
+        return resize_image(source, width, height), styles
+
+    def _start(self, canvas: NDArray[np.uint8], options: Options) -> Tensor:
+        """Return the picture that the optimisation starts from, float32 (1, 3, H, W)."""
+        content = to_tensor(canvas)
+        if not isinstance(options.init, str) or options.init not in INITS:
+            pixels = read_image(options.init, name="init image", max_pixels=options.max_pixels)
+            return to_tensor(resize_image(pixels, canvas.shape[1], canvas.shape[0]))
+        if options.init == "content":
+            return content
+        mean = np.array(self._artifacts.mean, np.float32).reshape(1, 3, 1, 1)
+        if options.init == "blank":
+            return np.broadcast_to(mean, content.shape).copy()
+        generator = np.random.default_rng(options.seed)
+        noise = generator.uniform(-NOISE_RANGE, NOISE_RANGE, content.shape).astype(np.float32)
+        ratio = np.float32(options.noise_ratio)
+        # The notebook mixes mean-subtracted pixels; zero noise is the mean colour.
+        return ratio * (noise + mean) + (1 - ratio) * content
+
+    def _objective(
+        self, canvas: NDArray[np.uint8], styles: list[NDArray[np.uint8]], options: Options
+    ) -> Objective:
+        key = GraphKey.of(options.pooling, options.content_layers, options.style_layers)
+        measure = self._graph_session("targets", key)
+        content_names = [f"content/{layer}" for layer in key.content_layers]
+        style_names = [f"style/{layer}" for layer in key.style_layers]
+        targets = _run(measure, content_names, to_tensor(canvas))
+        weights = _normalised(options.style_weights, len(styles))
+        blend: dict[str, Tensor] = {}
+        for weight, pixels in zip(weights, styles, strict=True):
+            for name, gram in _run(measure, style_names, to_tensor(pixels)).items():
+                blend[name] = blend.get(name, np.float32(0)) + weight * gram
+        return Objective(self._graph_session("gradient", key), {**targets, **blend}, options)
+
+    def _graph_session(
+        self, kind: Literal["targets", "gradient"], key: GraphKey
+    ) -> onnxruntime.InferenceSession:
+        return self._session((kind, key), lambda artifacts: artifacts.graph(kind, key))
+
+    def _session(
+        self, name: tuple[str, Any], load: Callable[[Artifacts], bytes]
+    ) -> onnxruntime.InferenceSession:
+        with self._lock:
+            if name not in self._sessions:
+                folder = self._artifacts.weights_folder()
+                self._sessions[name] = self._factory.create(load(self._artifacts), folder)
+            return self._sessions[name]
+
+
+def _optimise(objective: Objective, start: Tensor, options: Options) -> Iterator[Step]:
+    adam = Adam(options.learning_rate)
+    pixels = last_good = start
+    history: list[Costs] = []
+    elapsed = 0.0
+    for iteration in range(1, options.steps + 1):
+        begin = time.perf_counter()
+        evaluation = objective.evaluate(pixels)
+        costs = evaluation.costs
+        if not (np.isfinite(costs.total) and np.isfinite(evaluation.gradient).all()):
+            raise NonFiniteCostError(
+                f"the cost is {costs.total} at step {iteration}; the picture is that of step "
+                f"{max(iteration - 2, 0)}: try a smaller learning rate or smaller weights",
+                Result(to_image(last_good), tuple(history), elapsed),
+            )
+        history.append(costs)
+        last_good, pixels = pixels, adam.step(pixels, evaluation.gradient)
+        seconds = time.perf_counter() - begin
+        elapsed += seconds
+        yield Step(**vars(costs), iteration=iteration, seconds=seconds, pixels=pixels)
+
+
+def _run(
+    session: onnxruntime.InferenceSession, names: list[str], image: Tensor
+) -> dict[str, Tensor]:
+    """Run only what the named outputs need."""
+    if not names:
+        return {}
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    values = session.run(names, {"image": image}, options)
+    return dict(zip(names, values, strict=True))
+
+
+def _as_list(style: Styles) -> list[ImageSource]:
+    if isinstance(style, Sequence) and not isinstance(style, str):
+        if not style:
+            raise InputError("no style image given")
+        return list(style)
+    return [style]  # type: ignore[list-item]
+
+
+def _normalised(weights: Sequence[float] | None, count: int) -> NDArray[np.float32]:
+    """Return one weight per style, of sum 1."""
+    if weights is None:
+        weights = [1.0] * count
+    if len(weights) != count:
+        raise InputError(f"style_weights has {len(weights)} weights for {count} style images")
+    return (np.asarray(weights) / np.sum(weights)).astype(np.float32)
+
+
+def _costs_of(step: Step) -> Costs:
+    return Costs(**{name: getattr(step, name) for name in Costs.__dataclass_fields__})

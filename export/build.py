@@ -1,0 +1,90 @@
+"""Builds a models folder: weights once, graphs that refer to them, and the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ortist.engine.artifacts import MANIFEST, MANIFEST_FORMAT, GraphKey
+from ortist.engine.errors import InputError
+from ortist.engine.layers import LAYERS, POOLINGS
+from ortist.engine.options import Options
+from ortist.export.graphs import gradient_graph, targets_graph
+from ortist.export.storage import pack_weights, refer_weights
+from ortist.export.weights import VGG19Weights, load_weights
+
+WEIGHTS_FILE = "vgg19.weights"
+
+
+def build_models(source: str, folder: Path) -> None:
+    """Write all artifacts made of the weights at ``source`` to ``folder``, for ``Engine(models=)``.
+
+    The same source gives the same bytes. Needs torch.
+
+    Args:
+        source: a file that :func:`load_weights <ortist.export.weights.load_weights>` reads.
+        folder: is created if need be; files in it are replaced.
+
+    Raises:
+        InputError: if the source cannot be read or the folder not written.
+    """
+    weights = load_weights(source)
+    files, graphs = _graphs(weights)
+    files[WEIGHTS_FILE] = pack_weights(weights)
+    manifest = {
+        "format": MANIFEST_FORMAT,
+        "network": "vgg19",
+        "input": {"layout": "1x3xHxW", "colours": "RGB", "range": [0, 255]},
+        "mean": list(weights.mean),
+        "license": weights.license,
+        "source": {"name": weights.source, "sha256": weights.sha256},
+        "weights": _entry(WEIGHTS_FILE, files),
+        "graphs": [{**_entry(name, files), **about} for name, about in graphs.items()],
+    }
+    files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _graphs(weights: VGG19Weights) -> tuple[dict[str, bytes], dict[str, dict[str, Any]]]:
+    """Return the serialised graphs by file name, and what the manifest says of each."""
+    # Only here is torch imported.
+    from ortist.export.vgg19 import OPSET, export_features
+
+    files: dict[str, bytes] = {}
+    about: dict[str, dict[str, Any]] = {}
+
+    def add(name: str, model: Any, **facts: Any) -> None:
+        files[name] = model.SerializeToString(deterministic=True)
+        about[name] = {"opset": OPSET, **facts}
+
+    for pooling in POOLINGS:
+        features = refer_weights(export_features(weights, LAYERS, pooling), weights, WEIGHTS_FILE)
+        add(
+            f"vgg19-{pooling}-features.onnx",
+            features,
+            kind="features",
+            pooling=pooling,
+            layers=list(LAYERS),
+        )
+        if pooling == Options.pooling:
+            key = GraphKey.of(pooling, Options.content_layers, Options.style_layers)
+            layers = {
+                "content_layers": list(key.content_layers),
+                "style_layers": list(key.style_layers),
+            }
+            for kind, derive in (("targets", targets_graph), ("gradient", gradient_graph)):
+                name = f"vgg19-{pooling}-{kind}.onnx"
+                add(name, derive(features, key), kind=kind, pooling=pooling, **layers)
+    return files, about
+
+
+def _entry(name: str, files: dict[str, bytes]) -> dict[str, Any]:
+    data = files[name]
+    return {"file": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -1,0 +1,72 @@
+"""The costs of neural style transfer, written forwards only, as ONNX nodes.
+
+Equations are those of Gatys et al. 2015 (arXiv:1508.06576) with the normalisation of the reference
+notebook. Each cost compares a statistic of the picture with its target. :func:`differentiate
+<ortist.export.differentiate.differentiate>` supplies the gradients.
+"""
+
+from __future__ import annotations
+
+from onnx import TensorProto
+
+from ortist.export.builder import GraphBuilder
+
+CONTENT, STYLE, TOTAL_VARIATION = "content", "style", "total_variation"
+
+
+def gram_matrix(b: GraphBuilder, activation: str, channels: int) -> str:
+    """Return G = A·Aᵀ/(H·W), float32 (C, C), of an activation (1, C, H, W) unrolled to (C, H·W).
+
+    Dividing by the number of positions makes pictures of different sizes comparable.
+    """
+    unrolled = b.op("Reshape", activation, b.integers(channels, -1))
+    products = b.op("MatMul", unrolled, b.op("Transpose", unrolled, perm=[1, 0]))
+    positions = b.op("Cast", b.op("Shape", unrolled, start=1), to=TensorProto.FLOAT)
+    return b.op("Div", products, positions)
+
+
+def content_cost(b: GraphBuilder, activation: str, target: str) -> str:
+    """Return J_C = 1/(4·H·W·C)·Σ(a_G - a_C)², float32 (1,); equation 1 of the notebook."""
+    return _quarter_mean_square(b, b.op("Sub", activation, target))
+
+
+def style_cost(b: GraphBuilder, gram: str, target: str) -> str:
+    """Return J_S = 1/(4·C²)·Σ(G_G - G_S)², float32 (1,), of Gram matrices divided by H·W.
+
+    For pictures of equal size this is equation 2 of the notebook, which divides by (2·C·H·W)².
+    """
+    return _quarter_mean_square(b, b.op("Sub", gram, target))
+
+
+def total_variation_cost(b: GraphBuilder, image: str) -> str:
+    """Return the mean squared difference between neighbours, float32 (1,), of an image (1, 3, H, W).
+
+    The sum over both directions of their means, in units of squared pixel values; the β = 2 norm
+    of Mahendran & Vedaldi 2014 (arXiv:1412.0035), divided by the number of pixels.
+    """
+    costs = []
+    for axis in (2, 3):
+        after = b.op("Slice", image, b.integers(1), b.integers(2**31), b.integers(axis))
+        before = b.op("Slice", image, b.integers(0), b.integers(-1), b.integers(axis))
+        costs.append(_mean_square(b, b.op("Sub", after, before)))
+    return b.op("Add", *costs)
+
+
+def weighted_sum(b: GraphBuilder, costs: str, weights: str, name: str) -> str:
+    """Return J = Σ weight·cost, a float32 scalar, of two vectors of equal length."""
+    return b.op("ReduceSum", b.op("Mul", costs, weights), keepdims=0, name=name)
+
+
+def _quarter_mean_square(b: GraphBuilder, difference: str) -> str:
+    return b.op("Mul", _mean_square(b, difference), b.constant(0.25, "float32"))
+
+
+def _mean_square(b: GraphBuilder, values: str) -> str:
+    """Return the mean of the squares, float32 (1,).
+
+    Rows are summed first: a single float32 sum over all elements loses 1e-5 of the cost.
+    """
+    rows = b.op("ReduceSumSquare", values, b.integers(-1), keepdims=0)
+    count = b.op("Cast", b.op("Size", values), to=TensorProto.FLOAT)
+    mean = b.op("Div", b.op("ReduceSum", rows, keepdims=0), count)
+    return b.op("Reshape", mean, b.integers(1))

@@ -1,0 +1,98 @@
+"""The two graphs the engine runs, made from a features graph: targets, and costs with gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx import ModelProto, TensorProto, helper
+
+from ortist.engine.artifacts import COSTS_KEY, GraphKey
+from ortist.engine.layers import LAYER_CHANNELS, block_of
+from ortist.export import costs
+from ortist.export.builder import GraphBuilder, prune
+from ortist.export.differentiate import differentiate
+
+
+def targets_graph(features: ModelProto, key: GraphKey) -> ModelProto:
+    """Return the graph that measures an image's content and style.
+
+    Input ``image``: float32 (1, 3, H, W), RGB, 0..255. Outputs: ``content/<layer>``, the
+    activation (1, C, H', W'), per content layer; ``style/<layer>``, the Gram matrix (C, C) divided
+    by the number of positions, per style layer.
+
+    Args:
+        features: features graph of the pooling in ``key``, with at least its layers.
+        key: content and style layers; not changed.
+    """
+    builder = GraphBuilder(features)
+    targets = {
+        **{f"{costs.CONTENT}/{layer}": layer for layer in key.content_layers},
+        **{f"{costs.STYLE}/{layer}": _gram(builder, layer) for layer in key.style_layers},
+    }
+    for name, tensor in targets.items():
+        builder.op("Identity", tensor, name=name)
+    _set_outputs(builder, {name: _target_shape(name) for name in targets})
+    prune(builder.model)
+    return builder.model
+
+
+def gradient_graph(features: ModelProto, key: GraphKey) -> ModelProto:
+    """Return the training artifact: the graph that computes all costs and the gradient of J.
+
+    Inputs: ``image``, float32 (1, 3, H, W), RGB, 0..255; one target per layer, as named and
+    shaped by :func:`targets_graph`; ``weights``, float32 (n,). Outputs: ``costs``, the unweighted
+    costs, float32 (n,), in the order of the metadata entry ``ortist.costs``: content layers,
+    style layers, total variation; ``gradient`` = dJ/dimage for J = Σ weight·cost, shaped as
+    ``image``.
+
+    Args:
+        features: features graph of the pooling in ``key``, with at least its layers.
+        key: content and style layers; not changed.
+    """
+    builder = GraphBuilder(features)
+    terms: dict[str, str] = {}
+    for layer in key.content_layers:
+        target = _add_target(builder, f"{costs.CONTENT}/{layer}")
+        terms[target] = costs.content_cost(builder, layer, target)
+    for layer in key.style_layers:
+        target = _add_target(builder, f"{costs.STYLE}/{layer}")
+        terms[target] = costs.style_cost(builder, _gram(builder, layer), target)
+    terms[costs.TOTAL_VARIATION] = costs.total_variation_cost(builder, "image")
+    _add_input(builder, "weights", [len(terms)])
+    vector = builder.op("Concat", *terms.values(), axis=0, name="costs")
+    total = costs.weighted_sum(builder, vector, "weights", "total")
+    _set_outputs(builder, {"costs": [len(terms)]})
+    builder.model.metadata_props.add(key=COSTS_KEY, value=" ".join(terms))
+    return differentiate(builder.model, total, {"image": "gradient"})
+
+
+def _gram(builder: GraphBuilder, layer: str) -> str:
+    return costs.gram_matrix(builder, layer, LAYER_CHANNELS[layer])
+
+
+def _target_shape(name: str) -> list[int | str]:
+    kind, layer = name.split("/")
+    channels = LAYER_CHANNELS[layer]
+    if kind == costs.STYLE:
+        return [channels, channels]
+    # The names of the dimensions are those of the features graph: they prove equal shapes.
+    scale = "" if block_of(layer) == 1 else f"/{2 ** (block_of(layer) - 1)}"
+    return [1, channels, f"height{scale}", f"width{scale}"]
+
+
+def _add_target(builder: GraphBuilder, name: str) -> str:
+    return _add_input(builder, name, _target_shape(name))
+
+
+def _add_input(builder: GraphBuilder, name: str, shape: Sequence[int | str]) -> str:
+    info = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    builder.graph.input.append(info)
+    return name
+
+
+def _set_outputs(builder: GraphBuilder, shapes: dict[str, list[int | str]]) -> None:
+    # A layer that stops being an output keeps its shape, which the derivative rules rely on.
+    builder.graph.value_info.extend(builder.graph.output)
+    del builder.graph.output[:]
+    for name, shape in shapes.items():
+        builder.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
