@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ortist.engine import InputError
 
@@ -28,13 +28,6 @@ def parse_layers(option: str, entries: Sequence[str]) -> dict[str, float] | list
         missing = next(name for name in weights if name not in given)
         raise InputError(f"{option} {missing} has no weight but others have; give all or none")
     return given or list(weights)
-
-
-def format_layers(layers: Mapping[str, float] | Sequence[str]) -> list[str]:
-    """Return what ``parse_layers`` would turn into ``layers``."""
-    if isinstance(layers, Mapping):
-        return [f"{name}:{weight:g}" for name, weight in layers.items()]
-    return list(layers)
 
 
 def _number(option: str, entry: str, text: str) -> float:

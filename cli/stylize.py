@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ortist.cli.interrupt import INTERRUPTED, deferred_interrupt
-from ortist.cli.layers import format_layers, parse_layers
+from ortist.cli.layers import parse_layers
 from ortist.cli.outputs import Log, Pictures
 from ortist.cli.progress import print_costs, progress_bar
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
@@ -22,6 +22,8 @@ from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.options import INITS
 
 _DEFAULTS = Options()
+_CONTENT_LAYERS = list(_DEFAULTS.content_layers)
+_STYLE_LAYERS = list(_DEFAULTS.style_layers)
 
 _output = partial(typer.Option, rich_help_panel="Output")
 _size = partial(typer.Option, rich_help_panel="Size")
@@ -83,11 +85,11 @@ def stylize(
     content_layer: Annotated[
         list[str],
         _cost(metavar="NAME[:WEIGHT]", help=f"Content layer, {LAYERS[0]} .. {LAYERS[-1]}."),
-    ] = format_layers(_DEFAULTS.content_layers),  # noqa: B008
+    ] = _CONTENT_LAYERS,
     style_layer: Annotated[
         list[str],
         _cost(metavar="NAME[:WEIGHT]", help="Style layer; without weights all count the same."),
-    ] = format_layers(_DEFAULTS.style_layers),  # noqa: B008
+    ] = _STYLE_LAYERS,
     style_weight: Annotated[
         list[float] | None,
         _cost(help="Weight of a style picture, one per picture; all the same by default."),

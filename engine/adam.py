@@ -44,4 +44,5 @@ class Adam:
         scale = self._learning_rate / (1 - self._beta1**self._steps)
         root = np.sqrt(self._square / np.float32(1 - self._beta2**self._steps))
         root += np.float32(self._epsilon)
-        return values - np.float32(scale) * self._mean / root
+        moved: Tensor = values - np.float32(scale) * self._mean / root
+        return moved

@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -35,7 +35,7 @@ class GraphKey:
     style_layers: tuple[str, ...]
 
     @classmethod
-    def of(cls, pooling: str, content: Iterator[str] | Any, style: Iterator[str] | Any) -> GraphKey:
+    def of(cls, pooling: str, content: Iterable[str], style: Iterable[str]) -> GraphKey:
         """Make a key of layer names in any order."""
         ordered = (tuple(sorted(set(names), key=LAYERS.index)) for names in (content, style))
         return cls(pooling, *ordered)
@@ -107,7 +107,7 @@ class Artifacts:
         return None
 
     def _read(self, entry: dict[str, Any]) -> bytes:
-        path = self.folder / entry["file"]
+        path = self.folder / str(entry["file"])
         try:
             data = path.read_bytes()
         except OSError as error:

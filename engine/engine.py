@@ -241,7 +241,7 @@ def _as_list(style: Styles) -> list[ImageSource]:
         if not style:
             raise InputError("no style image given")
         return list(style)
-    return [style]  # type: ignore[list-item]
+    return [style]
 
 
 def _normalised(weights: Sequence[float] | None, count: int) -> NDArray[np.float32]:
@@ -250,7 +250,8 @@ def _normalised(weights: Sequence[float] | None, count: int) -> NDArray[np.float
         weights = [1.0] * count
     if len(weights) != count:
         raise InputError(f"style_weights has {len(weights)} weights for {count} style images")
-    return (np.asarray(weights) / np.sum(weights)).astype(np.float32)
+    shares: NDArray[np.float32] = np.array(weights, np.float32) / np.float32(sum(weights))
+    return shares
 
 
 def _costs_of(step: Step) -> Costs:

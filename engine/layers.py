@@ -19,5 +19,5 @@ POOLINGS: tuple[str, ...] = ("average", "max")
 
 
 def block_of(layer: str) -> int:
-    """Return the block (1 to 5) of ``layer``; activations there are 2**(block - 1) times smaller."""
+    """Return the block of ``layer``, 1 to 5; sides there are 2**(block - 1) times smaller."""
     return int(layer[4])

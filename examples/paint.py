@@ -1,6 +1,7 @@
-"""Paint style.jpg: an evening over the sea, in tens of thousands of brush strokes.
+"""Paint style.jpg: an evening over the sea, in some twenty thousand brush strokes.
 
-``python examples/paint.py`` needs numpy and Pillow only and draws the same picture every time.
+``python examples/paint.py`` needs numpy and Pillow only, takes under a minute and draws the same
+picture every time.
 Strokes of four sizes, large ones first, follow a field of directions and take their colour from an
 imagined scene. Every stroke is a bundle of bristles, each of its own tint, and the paint stands in
 relief under a light from the upper left.
@@ -93,7 +94,7 @@ def sea(x: Floats, y: Floats) -> Floats:
 def land(x: Floats, y: Floats) -> Floats:
     """Return the foreground's colours: rows of crops that follow the slope."""
     below = y - shore(x)
-    rows = 0.5 + 0.5 * np.sin(70 * below ** 0.85 + 2 * np.sin(6 * x))
+    rows = 0.5 + 0.5 * np.sin(70 * below**0.85 + 2 * np.sin(6 * x))
     return ramp(LAND, np.clip(0.1 + 0.85 * rows * (0.6 + 0.4 * np.cos(9 * x + 14 * below)), 0, 1))
 
 
@@ -128,16 +129,22 @@ def directions(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def trace(x: Floats, y: Floats, length: float, points: int = 9) -> tuple[Floats, Floats]:
-    """Follow the directions from (x, y) both ways; return paths (n, points) in each coordinate."""
-    stride = length / (points - 1)
-    path = [(x, y)]
-    for sense in (1, -1):
-        px, py = path[-1] if sense > 0 else path[0]
-        for _ in range(points // 2):
-            dx, dy = directions(px, py)
-            px, py = px + sense * stride * dx, py + sense * stride * dy
-            path.insert(len(path) if sense > 0 else 0, (px, py))
-    return np.stack([p[0] for p in path], axis=-1), np.stack([p[1] for p in path], axis=-1)
+    """Follow the directions both ways from (x, y); return paths (n, points) in each coordinate."""
+    half = points // 2
+    behind = follow(x, y, -length / (points - 1), half)[::-1]
+    ahead = follow(x, y, length / (points - 1), half)
+    xs, ys = zip(*behind, (x, y), *ahead, strict=True)
+    return np.stack(xs, axis=-1), np.stack(ys, axis=-1)
+
+
+def follow(x: Floats, y: Floats, stride: float, count: int) -> list[tuple[Floats, Floats]]:
+    """Return the next ``count`` points along the directions, ``stride`` apart."""
+    path = []
+    for _ in range(count):
+        dx, dy = directions(x, y)
+        x, y = x + stride * dx, y + stride * dy
+        path.append((x, y))
+    return path
 
 
 class Canvas:
@@ -157,11 +164,12 @@ class Canvas:
         grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
         starts = (grid + random.uniform(-0.7, 0.7, grid.shape)) * spacing / HEIGHT
         starts = starts[random.permutation(len(starts))]
-        tints = scene(*starts.T) + random.normal(0, wander, starts.shape[:1])[:, np.newaxis]
+        x, y = starts.T
+        tints = scene(x, y) + random.normal(0, wander, starts.shape[:1])[:, np.newaxis]
         tints += random.normal(0, wander / 2, tints.shape)
-        xs, ys = trace(*starts.T, length / HEIGHT)
-        for x, y, tint in zip(xs, ys, tints, strict=True):
-            self._stroke(x, y, tint, width / HEIGHT * random.uniform(0.6, 1.2), random)
+        paths = zip(*trace(x, y, length / HEIGHT), strict=True)
+        for (along_x, along_y), tint in zip(paths, tints, strict=True):
+            self._stroke(along_x, along_y, tint, width / HEIGHT * random.uniform(0.6, 1.2), random)
 
     def _stroke(
         self, x: Floats, y: Floats, tint: Floats, width: float, random: np.random.Generator

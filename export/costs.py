@@ -39,7 +39,7 @@ def style_cost(b: GraphBuilder, gram: str, target: str) -> str:
 
 
 def total_variation_cost(b: GraphBuilder, image: str) -> str:
-    """Return the mean squared difference between neighbours, float32 (1,), of an image (1, 3, H, W).
+    """Return the mean squared difference of neighbours, float32 (1,), in an image (1, 3, H, W).
 
     The sum over both directions of their means, in units of squared pixel values; the β = 2 norm
     of Mahendran & Vedaldi 2014 (arXiv:1412.0035), divided by the number of pixels.
