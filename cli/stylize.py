@@ -37,7 +37,7 @@ def stylize(
     style: Annotated[
         list[Path],
         typer.Argument(
-            metavar="STYLE...", help="The picture whose style to take; several are blended."
+            metavar="STYLE", help="The picture whose style to take; several are blended."
         ),
     ],
     output: Annotated[
@@ -140,7 +140,7 @@ def stylize(
     try:
         _stylize(content, style, options, reports, partial(Engine, device, threads, models))
     except KeyboardInterrupt:
-        typer.echo("interrupted before the first step; nothing was written", err=True)
+        typer.echo("interrupted; the picture was not written", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -176,8 +176,7 @@ def _stylize(
     )
     reports.pictures.check(size)
     reports.log.check()
-    steps = make_engine().iterate(content_pixels, style_pixels, options)
-    last = _paint(steps, reports)
+    last = _paint(lambda: make_engine().iterate(content_pixels, style_pixels, options), reports)
     if not reports.quiet:
         typer.echo(
             f"{reports.pictures.path}: {size[0]}x{size[1]} pixels, J = {last.total:.6g},"
@@ -185,12 +184,13 @@ def _stylize(
         )
 
 
-def _paint(steps: Iterator[Step], reports: _Reports) -> Step:
+def _paint(start: Callable[[], Iterator[Step]], reports: _Reports) -> Step:
     """Run all steps and write the picture; return the last step."""
     pictures = reports.pictures
     try:
         with progress_bar(pictures.steps, reports.quiet) as show, reports.log as log:
             # Until the first step is done there is nothing to keep, so Ctrl-C ends the run at once.
+            steps = start()
             first = next(steps)
             with deferred_interrupt() as interrupt:
                 for step in chain([first], steps):

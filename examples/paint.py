@@ -1,7 +1,8 @@
-"""Paint style.jpg: an evening over the sea, in some twenty thousand brush strokes.
+"""Paint style.jpg: an evening over the sea, in some ten thousand brush strokes.
 
 ``python examples/paint.py`` needs numpy and Pillow only, takes under a minute and draws the same
 picture every time.
+
 Strokes of four sizes, large ones first, follow a field of directions and take their colour from an
 imagined scene. Every stroke is a bundle of bristles, each of its own tint, and the paint stands in
 relief under a light from the upper left.
@@ -30,10 +31,10 @@ WHIRLS = ((0.33, 0.25, 0.22, 1.0), (1.17, 0.24, 0.17, -1.0), (0.72, 0.06, 0.12, 
 
 # Length and width of the strokes, how far apart they start (pixels), how far their tints wander.
 LAYERS = (
-    (90.0, 18.0, 8.0, 0.05),
-    (70.0, 11.0, 7.0, 0.07),
-    (46.0, 7.0, 7.0, 0.08),
-    (26.0, 4.0, 7.0, 0.09),
+    (120.0, 28.0, 11.0, 0.03),
+    (95.0, 19.0, 11.0, 0.03),
+    (72.0, 13.0, 11.0, 0.04),
+    (46.0, 8.0, 12.0, 0.05),
 )
 
 
@@ -42,9 +43,9 @@ def palette(*codes: str) -> Floats:
     return np.array([[int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)] for code in codes])
 
 
-SKY = palette("0b1440", "16338c", "1f6fb8", "58b5c4", "f2e6b0", "fbb63f", "e8622c")
-SEA = palette("071f45", "0e4a86", "1f8c98", "7cc8b2", "f9d56e", "f07f3a")
-LAND = palette("1c0f33", "46195a", "8a2458", "c9433f", "ec8a3a", "2f6b3c", "123d2e")
+SKY = palette("15204d", "24418f", "3a75b0", "74b3bd", "eadfb0", "efb650", "d9693a")
+SEA = palette("12294f", "1f5286", "348a94", "83bfae", "efcf78", "e08548")
+LAND = palette("231a3c", "472a5c", "7d355a", "b24f47", "d98c48", "4a7148", "22473a")
 
 
 def ramp(colours: Floats, position: Floats) -> Floats:
@@ -184,7 +185,7 @@ class Canvas:
             first, last = random.integers(0, 3), len(x) - random.integers(0, 3)
             line = np.stack([x + offset * normal[0], y + offset * normal[1]], axis=-1)[first:last]
             points = [tuple(point) for point in (line * enlarge).tolist()]
-            shade = random.normal(0, 0.035)
+            shade = random.normal(0, 0.016)
             colour = tuple(int(v) for v in np.clip(tint + shade, 0, 1) * 255)
             height = int(np.clip(128 + 900 * shade + 50 * (1 - abs(2 * offset / width)), 0, 255))
             self._paint.line(points, colour, thick, joint="curve")
@@ -196,7 +197,7 @@ class Canvas:
         paint = np.asarray(self.paint.resize((WIDTH, HEIGHT), reduce), np.float64)
         relief = np.asarray(self.relief.resize((WIDTH, HEIGHT), reduce), np.float64)
         down, right = np.gradient(relief)
-        lit = paint * np.clip(1 + 0.006 * (down + right), 0.6, 1.5)[..., np.newaxis]
+        lit = paint * np.clip(1 + 0.004 * (down + right), 0.6, 1.5)[..., np.newaxis]
         return Image.fromarray(np.clip(np.rint(lit), 0, 255).astype(np.uint8))
 
 
@@ -205,7 +206,7 @@ def main() -> None:
     canvas = Canvas()
     for seed, layer in enumerate(LAYERS):
         canvas.layer(*layer, seed)
-    canvas.picture().save(Path(__file__).with_name("style.jpg"), quality=86)
+    canvas.picture().save(Path(__file__).with_name("style.jpg"), quality=90)
 
 
 if __name__ == "__main__":

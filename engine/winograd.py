@@ -1,0 +1,92 @@
+"""Winograd's minimal filtering F(m×m, 3×3) (Winograd 1980; Lavin & Gray 2015, arXiv:1509.09308).
+
+A tile of m×m outputs of a 3×3 correlation is Y = A·[(G·w·Gᵀ) ⊙ (B·d·Bᵀ)]·Aᵀ, with d the n×n
+inputs that it sees, n = m + 2: n² products in place of 9·m². The matrices follow from n - 1
+interpolation points and infinity (Cook-Toom): the products are values of polynomials there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+TRANSFORMED_SUFFIX = "/winograd"
+"""What a graph input that takes a transformed kernel adds to the kernel's name."""
+
+_ROOT = 2**-0.5
+POINTS: dict[int, tuple[float, ...]] = {
+    4: (0.0, _ROOT, -_ROOT, 1 / _ROOT, -1 / _ROOT),
+    6: (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5),
+}
+"""Tile size m to its finite interpolation points.
+
+With infinity they are closed under x → 1/x, so that a kernel and its mirror image, which the
+backward convolution needs, share one transform.
+"""
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """The matrices of one tile size, float64.
+
+    Attributes:
+        output: A, (m, n).
+        kernel: G, (n, 3).
+        input: B, (n, n).
+    """
+
+    output: Matrix
+    kernel: Matrix
+    input: Matrix
+
+    def mirrored(self) -> Transforms:
+        """Return transforms that take the same transformed kernel as that of its mirror image.
+
+        Row p of G, mirrored, is s·(row q of G) with q the place of the point 1/p: the factors s
+        and the exchange of places move to B and A.
+        """
+        mirror = self.kernel[:, ::-1]
+        scale = (mirror @ self.kernel.T) / np.sum(self.kernel**2, axis=1)
+        places = np.array(
+            [
+                next(
+                    q for q in range(len(mirror)) if np.allclose(row, scale[p, q] * self.kernel[q])
+                )
+                for p, row in enumerate(mirror)
+            ]
+        )
+        factors = scale[np.arange(len(places)), places]
+        exchanged = np.argsort(places)
+        scaled_input = (factors[:, None] * self.input)[exchanged]
+        return Transforms(self.output[:, exchanged], self.kernel, scaled_input)
+
+
+def transforms(tile: int) -> Transforms:
+    """Return the matrices for tiles of ``tile`` outputs a side, one of :data:`POINTS`."""
+    points = POINTS[tile]
+    powers = np.array(points)[:, None] ** np.arange(tile)
+    output = np.vstack([powers, np.eye(tile)[-1]]).T
+    basis = np.array([_coefficients([q for q in points if q != p], tile + 2) for p in points])
+    norms = np.array([np.prod([p - q for q in points if q != p]) for p in points])
+    kernel = np.vstack([np.array(points)[:, None] ** np.arange(3) / norms[:, None], np.eye(3)[-1]])
+    return Transforms(output, kernel, np.vstack([basis, _coefficients(points, tile + 2)]))
+
+
+def transform_kernel(kernel: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
+    """Return U = G·w·Gᵀ of a kernel (K, C, 3, 3), float32 (n², C, K): one matrix per product."""
+    outputs, inputs = kernel.shape[:2]
+    matrix = transforms(tile).kernel
+    both_axes = np.kron(matrix, matrix).astype(np.float32)
+    taps = kernel.transpose(2, 3, 1, 0).reshape(9, inputs * outputs)
+    transformed: NDArray[np.float32] = both_axes @ taps
+    return transformed.reshape(-1, inputs, outputs)
+
+
+def _coefficients(roots: tuple[float, ...] | list[float], length: int) -> Matrix:
+    """Return the coefficients of Π(x - root), constant term first, filled up with zeros."""
+    polynomial = np.polynomial.polynomial.polyfromroots(roots)
+    return np.pad(polynomial, (0, length - len(polynomial)))

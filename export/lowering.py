@@ -1,0 +1,619 @@
+"""Lowers a differentiated graph for CPUs: 3×3 convolutions become Winograd's, in standard ops.
+
+The pass reads the graph once, in order, and keeps for every tensor how it is represented: as it
+was, or in tile layout (see :mod:`ortist.export.tiles`). Operators with an entry in
+:data:`LOWERINGS` work on tiles; before any other operator a tensor is put back as it was.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from ortist.engine.winograd import POINTS, TRANSFORMED_SUFFIX, transforms
+from ortist.export.builder import Dimension, GraphBuilder, attribute, prune
+from ortist.export.tiles import Grid, Places, RowOrder
+
+MINIMUM_PRODUCTS = 64 * 128
+"""Fewest in·out channels of a convolution worth lowering: below, transforms cost what they save."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A tensor in tile layout, (places per tile, (tiles + 1)·C).
+
+    Attributes:
+        name: the tensor.
+        grid: how the picture is cut.
+        channels: C.
+        form: ``"image"`` for what was (1, C, H, W), ``"matrix"`` for (C, H·W), ``"transposed"``
+            for (H·W, C).
+        places: ``"all"`` positions; ``"pooled"``, those of the coarser picture in the same tiles;
+            ``"windows"``, one value for each window, which stands for its four positions.
+        clean: whether positions outside the picture are zero.
+    """
+
+    name: str
+    grid: Grid
+    channels: int
+    form: Literal["image", "matrix", "transposed"] = "image"
+    places: Literal["all", "pooled", "windows"] = "all"
+    clean: bool = False
+
+    @property
+    def picture(self) -> Grid:
+        """The grid of the picture whose values these are."""
+        return self.grid.coarser if self.places == "pooled" else self.grid
+
+    @property
+    def order(self) -> RowOrder:
+        """Where which position is."""
+        return self.grid.pooled_order if self.places == "pooled" else self.grid.order
+
+    @property
+    def count(self) -> int:
+        """Places per tile."""
+        return self.grid.edge**2 // (1 if self.places == "all" else 4)
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A tensor that is not computed unless something needs it as it was.
+
+    Attributes:
+        plain: computes it.
+        uniform: a scalar that all its elements equal, if they do.
+        unordered: a tensor with the same sum of elements, if there is one.
+    """
+
+    plain: Callable[[], str]
+    uniform: str | None = None
+    unordered: str | None = None
+
+
+Value = str | Tiles | Deferred
+
+
+def lower(model: ModelProto, tile: int) -> ModelProto:
+    """Return ``model`` with its 3×3 stride-1 convolutions as Winograd's F(tile×tile, 3×3).
+
+    Lowered are convolutions with padding 1 and enough channels, of batches of one. Transformed
+    kernels, see :func:`ortist.engine.winograd.transform_kernel`, become inputs float32 (n², C, K)
+    named ``<kernel>/winograd``; one serves a convolution and its backward.
+
+    Args:
+        model: a graph made by :func:`ortist.export.differentiate.differentiate`, or any other;
+            not changed.
+        tile: 4 or 6.
+
+    Raises:
+        ValueError: for another tile size.
+    """
+    if tile not in POINTS:
+        raise ValueError(f"tile is {tile}, accepted are {', '.join(map(str, POINTS))}")
+    lowering = _Lowering(model, tile)
+    for node in model.graph.node:
+        lowering.visit(node)
+    prune(lowering.b.model)
+    return lowering.b.model
+
+
+class _Lowering:
+    """The state of one pass: the graph that grows, and how each old tensor is represented."""
+
+    def __init__(self, model: ModelProto, tile: int) -> None:
+        self.b = GraphBuilder(model)
+        del self.b.graph.node[:]
+        self.tile = tile
+        self._values: dict[str, Value] = {}
+        self._plain: dict[str, str] = {}
+        self._grids: dict[tuple[Dimension, ...], Grid] = {}
+        self._transformed: dict[str, str] = {}
+        self._consumers: dict[str, list[NodeProto]] = defaultdict(list)
+        for node in model.graph.node:
+            for name in node.input:
+                self._consumers[name].append(node)
+
+    def visit(self, node: NodeProto) -> None:
+        """Emit a node, lowered if that can be."""
+        rule = LOWERINGS.get(node.op_type)
+        value = rule(self, node) if rule is not None else None
+        if value is None:
+            self.as_it_was(node)
+            return
+        self._values[node.output[0]] = value
+        if isinstance(value, Tiles):
+            self._remember(node.output[0], value.picture)
+
+    def as_it_was(self, node: NodeProto) -> str:
+        """Emit a node unchanged and return its first output."""
+        inputs = [self.plain(name) for name in node.input]
+        copy = self.b.graph.node.add()
+        copy.CopyFrom(node)
+        copy.input[:] = inputs
+        return str(node.output[0])
+
+    def value(self, name: str) -> Value:
+        """Return how a tensor of the original graph is represented."""
+        return self._values.get(name, name)
+
+    def tiles(self, name: str) -> Tiles | None:
+        """Return a tensor if it is in tile layout."""
+        value = self.value(name)
+        return value if isinstance(value, Tiles) else None
+
+    def plain(self, name: str) -> str:
+        """Return a tensor as it was in the original graph."""
+        value = self.value(name)
+        if isinstance(value, str):
+            return value
+        if name not in self._plain:
+            self._plain[name] = value.plain() if isinstance(value, Deferred) else self.untile(value)
+        return self._plain[name]
+
+    def is_read_by(self, name: str, *op_types: str) -> bool:
+        """Tell whether a node of one of those types reads a tensor of the original graph."""
+        return any(node.op_type in op_types for node in self._consumers[name])
+
+    def grid_of(self, name: str) -> Grid | None:
+        """Return the grid of an image; None if its size or batch cannot be told.
+
+        Images of the same, possibly symbolic, size have the same grid.
+        """
+        tiles = self.tiles(name)
+        if tiles is not None:
+            return tiles.picture
+        shape = self.b.shape(name)
+        if shape is None or len(shape) != 4 or shape[0] != 1 or None in shape:
+            return None
+        if shape[2:] not in self._grids:
+            sizes = self.b.op("Shape", self.plain(name))
+            sides = [self.b.op("Gather", sizes, self.b.integers(axis)) for axis in (2, 3)]
+            self._grids[shape[2:]] = Grid(self.b, sides[0], sides[1], self.tile)
+        return self._grids[shape[2:]]
+
+    def _remember(self, name: str, grid: Grid) -> None:
+        shape = self.b.shape(name)
+        if shape is not None and len(shape) == 4 and None not in shape:
+            self._grids.setdefault(shape[2:], grid)
+
+    def rows(self, tiles: Tiles) -> str:
+        """Return a tensor in tile layout as a matrix (rows, C)."""
+        return self.b.op("Reshape", tiles.name, self.b.integers(-1, tiles.channels))
+
+    def by_place(self, rows: str, tiles: Tiles) -> Tiles:
+        """Return ``tiles`` with other values, given as rows."""
+        return replace(tiles, name=self.b.op("Reshape", rows, self.b.integers(tiles.count, -1)))
+
+    def gather(self, name: str, places: Places) -> str | None:
+        """Return the rows of an image at ``places``, whatever its layout."""
+        tiles = self.tiles(name)
+        if tiles is None:
+            grid = self.grid_of(name)
+            if grid is None:
+                return None
+            matrix, order = self._reading_rows(name), grid.reading_order
+        else:
+            tiles = self.spread(tiles)
+            matrix, order = self.rows(tiles), tiles.order
+        return self.b.op("Gather", matrix, order.index(places), axis=0)
+
+    def tiled(self, name: str, like: Tiles) -> Tiles | None:
+        """Return an image of the size of ``like`` in its layout, None if it has another size."""
+        tiles = self.tiles(name)
+        if tiles is not None:
+            same = (tiles.grid, tiles.form, tiles.channels) == (like.grid, like.form, like.channels)
+            return (
+                tiles if same and (tiles.places == "pooled") == (like.places == "pooled") else None
+            )
+        shape = self.b.shape(name)
+        if like.form != "image" or like.places == "pooled" or shape is None:
+            return None
+        if self.grid_of(name) is not like.grid or shape[1] != like.channels:
+            return None
+        rows = self.gather(name, like.grid.positions)
+        return (
+            self.by_place(rows, Tiles("", like.grid, like.channels, clean=True)) if rows else None
+        )
+
+    def _reading_rows(self, name: str) -> str:
+        """Return a plain image (1, C, H, W) as rows (H·W + 1, C), the last one zeros."""
+        b, channels = self.b, self.b.dimension(name, 1)
+        matrix = b.op("Reshape", name, b.op("Concat", channels, b.integers(-1), axis=0))
+        zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
+        shape = b.op("Concat", b.integers(1), channels, axis=0)
+        zeros = b.op("ConstantOfShape", shape, value=zero)
+        return b.op("Concat", b.op("Transpose", matrix, perm=[1, 0]), zeros, axis=0)
+
+    def untile(self, tiles: Tiles) -> str:
+        """Return what a tensor in tile layout was."""
+        tiles = self.spread(tiles)
+        index = tiles.order.index(tiles.picture.everywhere, zero_tile=False)
+        matrix = self.b.op("Gather", self.rows(tiles), index, axis=0)
+        if tiles.form == "transposed":
+            return matrix
+        matrix = self.b.op("Transpose", matrix, perm=[1, 0])
+        return self.b.op("Reshape", matrix, self.shape(tiles))
+
+    def shape(self, tiles: Tiles) -> str:
+        """Return the shape of what a tensor in tile layout was, int64."""
+        b, picture, channels = self.b, tiles.picture, self.b.integers(tiles.channels)
+        if tiles.form == "image":
+            return b.op("Concat", b.integers(1), channels, picture.height, picture.width, axis=0)
+        area = b.op("Mul", picture.height, picture.width)
+        parts = (channels, area) if tiles.form == "matrix" else (area, channels)
+        return b.op("Concat", *parts, axis=0)
+
+    def windows(self, tiles: Tiles) -> str:
+        """Return tiles as (windows, positions in the window, the rest); 1 position if not all."""
+        quarter = tiles.grid.edge**2 // 4
+        return self.b.op(
+            "Reshape", tiles.name, self.b.integers(quarter, tiles.count // quarter, -1)
+        )
+
+    def spread(self, tiles: Tiles) -> Tiles:
+        """Return tiles with a value for every position."""
+        if tiles.places != "windows":
+            return tiles
+        four = self.b.constant(np.ones((1, 4, 1)), np.float32)
+        return self.flat(self.b.op("Mul", self.windows(tiles), four), replace(tiles, places="all"))
+
+    def flat(self, windows: str, tiles: Tiles) -> Tiles:
+        """Return ``tiles`` with other values, given by windows."""
+        return replace(tiles, name=self.b.op("Reshape", windows, self.b.integers(tiles.count, -1)))
+
+    def cleaned(self, tiles: Tiles) -> Tiles:
+        """Return tiles with zeros outside the picture."""
+        if tiles.clean:
+            return tiles
+        tiles = self.spread(tiles)
+        masked = self.b.op("Mul", self.rows(tiles), tiles.grid.mask)
+        return replace(self.by_place(masked, tiles), clean=True)
+
+    def transformed(self, kernel: str) -> str:
+        """Return the input that receives the transformed kernel, float32 (n², C, K)."""
+        if kernel not in self._transformed:
+            outputs, inputs = (self.b.shape(kernel) or ())[:2]
+            name = self._transformed[kernel] = kernel + TRANSFORMED_SUFFIX
+            shape = [(self.tile + 2) ** 2, inputs, outputs]
+            self.b.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        return self._transformed[kernel]
+
+    def mirrored_kernel(self, name: str) -> str | None:
+        """Return W if ``name`` is W turned by 180° with in and out exchanged, as in a backward."""
+        flip = self.b.producer(name)
+        if flip is None or flip.op_type != "Slice" or len(flip.input) != 5:
+            return None
+        swap = self.b.producer(flip.input[0])
+        steps, axes = self.b.value_of(flip.input[4]), self.b.value_of(flip.input[3])
+        if swap is None or swap.op_type != "Transpose" or steps is None or axes is None:
+            return None
+        turned = steps.tolist() == [-1, -1] and axes.tolist() == [2, 3]
+        return swap.input[0] if turned and list(attribute(swap, "perm")) == [1, 0, 2, 3] else None
+
+
+def _conv(low: _Lowering, node: NodeProto) -> Value | None:
+    """Gather neighbourhoods, transform them, multiply by the transformed kernel, transform back."""
+    original = low.mirrored_kernel(node.input[1])
+    kernel = original or node.input[1]
+    shape, grid = low.b.shape(kernel), low.grid_of(node.input[0])
+    if grid is None or not _is_worth_lowering(node, shape):
+        return None
+    rows = low.gather(node.input[0], grid.neighbourhoods)
+    if rows is None or shape is None:
+        return None
+    b, seen = low.b, (low.tile + 2) ** 2
+    outputs, inputs = (shape[1], shape[0]) if original else (shape[0], shape[1])
+    matrices = transforms(low.tile).mirrored() if original else transforms(low.tile)
+    analysis = b.constant(np.kron(matrices.input, matrices.input), np.float32)
+    spectrum = b.op("MatMul", analysis, b.op("Reshape", rows, b.integers(seen, -1)))
+    weight = low.transformed(kernel)
+    weight = b.op("Transpose", weight, perm=[0, 2, 1]) if original else weight
+    cells = b.op("Reshape", spectrum, b.integers(seen, -1, int(inputs or 0)))
+    products = b.op("Reshape", b.op("MatMul", cells, weight), b.integers(seen, -1))
+    synthesis = b.constant(_by_window(np.kron(matrices.output, matrices.output)), np.float32)
+    if len(node.input) < 3:
+        name = b.op("MatMul", synthesis, products)
+    else:
+        # One product adds the bias too, and to all tiles but the zero tile.
+        bias = b.op("Mul", grid.real_tiles, low.plain(node.input[2]))
+        name = b.op("Gemm", synthesis, products, b.op("Reshape", bias, b.integers(1, -1)))
+    return Tiles(name, grid, int(outputs or 0))
+
+
+def _is_worth_lowering(node: NodeProto, kernel: tuple[Dimension, ...] | None) -> bool:
+    if kernel is None or len(kernel) != 4 or kernel[2:] != (3, 3):
+        return False
+    plain = (
+        attribute(node, "group", 1) == 1
+        and set(attribute(node, "strides", [1])) == {1}
+        and set(attribute(node, "dilations", [1])) == {1}
+        and set(attribute(node, "pads", [0])) == {1}
+        and attribute(node, "auto_pad", "NOTSET") == "NOTSET"
+    )
+    outputs, inputs = kernel[:2]
+    known = isinstance(outputs, int) and isinstance(inputs, int)
+    return plain and known and outputs * inputs >= MINIMUM_PRODUCTS  # type: ignore[operator]
+
+
+def _by_window(matrix: NDArray[Any]) -> NDArray[Any]:
+    """Reorder rows from reading order to that of the tile layout."""
+    edge = int(len(matrix) ** 0.5)
+    cells = np.arange(edge * edge).reshape(edge // 2, 2, edge // 2, 2)
+    return matrix[cells.transpose(0, 2, 1, 3).reshape(-1)]
+
+
+def _relu(low: _Lowering, node: NodeProto) -> Value | None:
+    tiles = low.tiles(node.input[0])
+    if tiles is None:
+        return None
+    positive = replace(tiles, name=low.b.op("Relu", tiles.name))
+    # What is summed over positions must be zero outside; convolutions do not look there.
+    measured = low.is_read_by(node.output[0], "Reshape", "Sub", "ReduceSumSquare")
+    return low.cleaned(positive) if measured else positive
+
+
+def _keep_layout(low: _Lowering, node: NodeProto) -> Value | None:
+    """Elementwise operators of one tensor that take 0 to 0."""
+    tiles = low.tiles(node.input[0])
+    if tiles is None or any(low.b.value_of(name) is None for name in node.input[1:]):
+        return None
+    attributes = {a.name: attribute(node, a.name) for a in node.attribute}
+    return replace(tiles, name=low.b.op(node.op_type, tiles.name, *node.input[1:], **attributes))
+
+
+def _binary(low: _Lowering, node: NodeProto) -> Value | None:
+    """Elementwise operators of two tensors of equal shape."""
+    first, second = (low.tiles(name) for name in node.input)
+    if first is None and second is not None:
+        first = low.tiled(node.input[0], second)
+    if second is None and first is not None:
+        second = low.tiled(node.input[1], first)
+    if first is None or second is None:
+        return None
+    if (first.grid, first.form, first.channels) != (second.grid, second.form, second.channels):
+        return None
+    if "pooled" in (first.places, second.places) and first.places != second.places:
+        return None
+    either = node.op_type == "Mul"
+    clean = (first.clean or second.clean) if either else (first.clean and second.clean)
+    if first.places == second.places:
+        name = low.b.op(node.op_type, first.name, second.name)
+        return replace(first, name=name, clean=clean)
+    whole = first if first.places == "all" else second
+    windows = low.b.op(node.op_type, low.windows(first), low.windows(second))
+    return replace(low.flat(windows, whole), clean=clean)
+
+
+def _scale(low: _Lowering, node: NodeProto) -> Value | None:
+    """A product, perhaps with a scalar or a tensor of equal elements."""
+    for name, other in (node.input, reversed(node.input)):
+        scalar, value = _scalar(low, name), low.value(other)
+        if scalar is None or isinstance(value, str):
+            continue
+        if isinstance(value, Tiles):
+            return replace(value, name=low.b.op("Mul", value.name, scalar))
+        if value.uniform is not None:
+            product = low.b.op("Mul", value.uniform, scalar)
+            return Deferred(lambda: low.as_it_was(node), uniform=product)
+    return _binary(low, node)
+
+
+def _scalar(low: _Lowering, name: str) -> str | None:
+    """Return a tensor of one element, or one whose elements are all equal, as a scalar."""
+    value = low.value(name)
+    if isinstance(value, Deferred):
+        return value.uniform
+    shape = low.b.shape(name)
+    return value if isinstance(value, str) and shape is not None and set(shape) <= {1} else None
+
+
+def _average_pool(low: _Lowering, node: NodeProto) -> Value | None:
+    tiles = low.tiles(node.input[0])
+    if tiles is None or tiles.places != "all" or not _is_halving(node):
+        return None
+    count = tiles.count
+    mean = np.kron(np.eye(count // 4), np.full((1, 4), 0.25))
+    name = low.b.op("MatMul", low.b.constant(mean, np.float32), tiles.name)
+    return replace(tiles, name=name, places="pooled", clean=False)
+
+
+def _max_pool(low: _Lowering, node: NodeProto) -> Value | None:
+    tiles = low.tiles(node.input[0])
+    if tiles is None or tiles.places != "all" or not _is_halving(node) or len(node.output) > 1:
+        return None
+    name = low.b.op("ReduceMax", low.windows(tiles), low.b.integers(1), keepdims=0)
+    return replace(tiles, name=name, places="pooled", clean=False)
+
+
+def _is_halving(node: NodeProto) -> bool:
+    """Tell whether a pooling is over 2×2 windows side by side."""
+    return (
+        list(attribute(node, "kernel_shape")) == [2, 2]
+        and list(attribute(node, "strides", [])) == [2, 2]
+        and not any(attribute(node, "pads", []))
+        and not attribute(node, "ceil_mode", 0)
+        and attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    )
+
+
+def _if_needed(low: _Lowering, node: NodeProto) -> Value | None:
+    """What the lowered operators around it do without."""
+    tiled = any(not isinstance(low.value(name), str) for name in node.input)
+    return Deferred(lambda: low.as_it_was(node)) if tiled else None
+
+
+def _unpool(low: _Lowering, node: NodeProto) -> Value | None:
+    """Padding of a twofold enlargement to an image's size: backward of average pooling."""
+    enlarge, pads = low.b.producer(node.input[0]), low.b.producer(node.input[1])
+    if enlarge is None or enlarge.op_type != "Resize" or pads is None or pads.op_type != "Concat":
+        return None
+    missing = low.b.producer(pads.input[1])
+    sizes = low.b.producer(missing.input[0]) if missing is not None else None
+    like = low.tiles(sizes.input[0]) if sizes is not None and sizes.op_type == "Shape" else None
+    scales = low.b.value_of(enlarge.input[2])
+    if like is None or scales is None or scales.tolist() != [1, 1, 2, 2]:
+        return None
+    return _over_windows(low, enlarge.input[0], like)
+
+
+def _over_windows(low: _Lowering, name: str, like: Tiles) -> Tiles | None:
+    """Return an image of half the size of ``like`` as one value for each of its windows."""
+    tiles = low.tiles(name)
+    if like.places != "all" or tiles is None or tiles.picture is not like.grid.coarser:
+        return None
+    rows = low.gather(name, like.grid.windows)
+    blank = Tiles("", like.grid, tiles.channels, places="windows", clean=True)
+    return low.by_place(rows, blank) if rows is not None else None
+
+
+def _max_unpool(low: _Lowering, node: NodeProto) -> Value | None:
+    """Backward of max pooling: each window's value goes to its first maximum, the rest is zero."""
+    positions, updates = (low.b.producer(name) for name in node.input[1:3])
+    pool = low.b.producer(positions.input[0]) if positions is not None else None
+    if pool is None or pool.op_type != "MaxPool" or not _is_halving(pool) or updates is None:
+        return None
+    activation = low.tiles(pool.input[0])
+    gradient = _over_windows(low, updates.input[0], activation) if activation else None
+    if activation is None or gradient is None:
+        return None
+    b, axis = low.b, low.b.integers(1)
+    values = low.windows(activation)
+    largest = b.op("Equal", values, b.op("ReduceMax", values, axis, keepdims=1))
+    first = b.op("Split", largest, axis=1, outputs=4, num_outputs=4)
+    taken, chosen = first, [first]
+    for here in (f"{first}:{place}" for place in (1, 2, 3)):
+        chosen.append(
+            b.op("Greater", *[b.op("Cast", t, to=TensorProto.FLOAT) for t in (here, taken)])
+        )
+        taken = b.op("Or", taken, here)
+    mask = b.op("Cast", b.op("Concat", *chosen, axis=1), to=TensorProto.FLOAT)
+    flat = low.flat(b.op("Mul", low.windows(gradient), mask), activation)
+    return replace(flat, clean=True)
+
+
+def _reshape(low: _Lowering, node: NodeProto) -> Value | None:
+    """An image unrolled to a matrix, or rolled up again."""
+    tiles, target = low.tiles(node.input[0]), low.b.value_of(node.input[1])
+    if tiles is None:
+        return None
+    if target is not None:
+        unrolled = tiles.form == "image" and target.tolist() == [tiles.channels, -1]
+        return replace(low.cleaned(low.spread(tiles)), form="matrix") if unrolled else None
+    sizes = low.b.producer(node.input[1])
+    like = low.tiles(sizes.input[0]) if sizes is not None and sizes.op_type == "Shape" else None
+    if like is None or like.form != "image" or like.channels != tiles.channels:
+        return None
+    return replace(tiles, form="image") if like.picture is tiles.picture else None
+
+
+def _transpose(low: _Lowering, node: NodeProto) -> Value | None:
+    tiles = low.tiles(node.input[0])
+    swap = list(attribute(node, "perm", [1, 0])) == [1, 0]
+    if tiles is None or tiles.form != "matrix" or not swap:
+        return None
+    return replace(tiles, form="transposed")
+
+
+def _matmul(low: _Lowering, node: NodeProto) -> Value | None:
+    """Products over positions, as Gram matrices, or over the channels of a matrix."""
+    left, right = (low.tiles(name) for name in node.input)
+    if left is not None and right is not None:
+        forms = (left.form, right.form) == ("matrix", "transposed")
+        if not forms or left.grid is not right.grid or not (left.clean or right.clean):
+            return None
+        return low.b.op(
+            "MatMul", low.b.op("Transpose", low.rows(left), perm=[1, 0]), low.rows(right)
+        )
+    shape = low.b.shape(node.input[0])
+    if right is None or right.form != "matrix" or shape is None or len(shape) != 2:
+        return None
+    if not isinstance(shape[0], int):
+        return None
+    matrix = low.b.op("Transpose", low.plain(node.input[0]), perm=[1, 0])
+    product = low.b.op("MatMul", low.rows(right), matrix)
+    return low.by_place(product, replace(right, channels=shape[0]))
+
+
+def _shape(low: _Lowering, node: NodeProto) -> Value | None:
+    tiles = low.tiles(node.input[0])
+    if tiles is None:
+        return _if_needed(low, node)
+    shape = low.shape(tiles)
+    start, end = attribute(node, "start", 0), attribute(node, "end", 2**31)
+    if (start, end) == (0, 2**31):
+        return shape
+    return low.b.op("Slice", shape, low.b.integers(start), low.b.integers(end))
+
+
+def _size(low: _Lowering, node: NodeProto) -> Value | None:
+    tiles = low.tiles(node.input[0])
+    return None if tiles is None else low.b.op("ReduceProd", low.shape(tiles), keepdims=0)
+
+
+def _reduce_sum_square(low: _Lowering, node: NodeProto) -> Value | None:
+    """Squares summed along rows; along channels instead if all that follows is their sum."""
+    tiles = low.tiles(node.input[0])
+    axes = low.b.value_of(node.input[1]) if len(node.input) > 1 else None
+    if tiles is None or axes is None or tiles.form != "image":
+        return None
+    rows = low.rows(low.cleaned(low.spread(tiles)))
+    sums = low.b.op("ReduceSumSquare", rows, low.b.integers(1), keepdims=0)
+    return Deferred(lambda: low.as_it_was(node), unordered=sums)
+
+
+def _reduce_sum(low: _Lowering, node: NodeProto) -> Value | None:
+    value = low.value(node.input[0])
+    if not isinstance(value, Deferred) or value.unordered is None or len(node.input) > 1:
+        return None
+    if attribute(node, "keepdims", 1):
+        return None
+    return low.b.op("ReduceSum", value.unordered, keepdims=0)
+
+
+def _expand(low: _Lowering, node: NodeProto) -> Value | None:
+    scalar = _scalar(low, node.input[0])
+    if scalar is None or not isinstance(low.value(node.input[1]), Deferred):
+        return None
+    return Deferred(lambda: low.as_it_was(node), uniform=scalar)
+
+
+def _unsqueeze(low: _Lowering, node: NodeProto) -> Value | None:
+    value = low.value(node.input[0])
+    if not isinstance(value, Deferred):
+        return None
+    return Deferred(lambda: low.as_it_was(node), uniform=value.uniform)
+
+
+LOWERINGS: dict[str, Callable[[_Lowering, NodeProto], Value | None]] = {
+    "Add": _binary,
+    "AveragePool": _average_pool,
+    "Cast": _keep_layout,
+    "Conv": _conv,
+    "Expand": _expand,
+    "Greater": _keep_layout,
+    "Identity": _keep_layout,
+    "MatMul": _matmul,
+    "MaxPool": _max_pool,
+    "Mul": _scale,
+    "Neg": _keep_layout,
+    "Pad": _unpool,
+    "ReduceSum": _reduce_sum,
+    "ReduceSumSquare": _reduce_sum_square,
+    "Relu": _relu,
+    "Reshape": _reshape,
+    "Resize": _if_needed,
+    "ScatterElements": _max_unpool,
+    "Shape": _shape,
+    "Size": _size,
+    "Sub": _binary,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}
+"""Operator to the function that emits it in tile layout, or returns None where it cannot."""

@@ -1,0 +1,416 @@
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from importlib import metadata, resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ortist.cli import main
+from ortist.cli.stylize import stylize
+from ortist.engine import LAYERS, Options
+from ortist.engine.images import read_image, write_image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+CONTENT = str(EXAMPLES / "content.jpg")
+STYLE = str(EXAMPLES / "style.jpg")
+SMALL = ("--size", "32")
+
+# Runs the command line where none of the named modules can be imported.
+WITHOUT = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Blocker())
+from ortist.cli import main
+main()
+"""
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+Ortist = Callable[..., Outcome]
+
+
+@pytest.fixture
+def ortist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Ortist:
+    """Runs the command line in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Outcome:
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        code = caught.value.code
+        captured = capsys.readouterr()
+        return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run
+
+
+def process(*arguments: str, blocked: tuple[str, ...] = ()) -> list[str]:
+    return [sys.executable, "-c", WITHOUT.format(blocked=set(blocked) or "()"), *arguments]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_end_to_end_without_torch(tmp_path: Path) -> None:
+    """Real pictures, real weights, in a process that has the run-time dependencies only."""
+    command = process(
+        *("stylize", CONTENT, STYLE, "-o", "out.jpg", "--size", "96", "--steps", "60"),
+        *("--log", "log.jsonl", "--print-every", "30"),
+        blocked=("torch", "onnxscript", "scipy", "h5py", "safetensors", "onnx"),
+    )
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert read_image(tmp_path / "out.jpg").shape == (64, 96, 3)
+    lines = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["Iteration 30", "Iteration 60", "out.jpg"]
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [record["iteration"] for record in log] == list(range(1, 61))
+    assert log[-1]["total"] < log[0]["total"] / 10
+
+
+def test_a_run_says_what_it_did(ortist: Ortist, tmp_path: Path) -> None:
+    outcome = ortist("stylize", CONTENT, STYLE, "-o", "out.png", *SMALL, "--steps", "40")
+    lines = outcome.out.splitlines()
+    number = r"[0-9.e+]+"
+    costs = rf": total cost = {number}, content cost = {number}, style cost = {number}"
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert re.fullmatch("Iteration 20" + costs, lines[0])
+    assert re.fullmatch("Iteration 40" + costs, lines[1])
+    assert re.fullmatch(rf"out\.png: 32x21 pixels, J = {number}, 40 steps, {number} s", lines[2])
+    assert files(tmp_path) == ["out.png"]
+
+
+def test_quiet_says_nothing(ortist: Ortist, tmp_path: Path) -> None:
+    outcome = ortist("stylize", CONTENT, STYLE, "-qo", "out.png", *SMALL, "--steps", "20")
+    assert outcome == Outcome(0, "", "")
+    assert files(tmp_path) == ["out.png"]
+
+
+def test_the_log_adds_up(ortist: Ortist, tmp_path: Path) -> None:
+    outcome = ortist(
+        *("stylize", CONTENT, STYLE, "-o", "out.png", *SMALL, "--steps", "3"),
+        *("--alpha", "3", "--beta", "5", "--tv", "0.5", "--log", "log.jsonl"),
+        *("--style-layer", "conv1_1:0.75", "--style-layer", "conv3_1:0.25"),
+        *("--content-layer", "conv4_2:2"),
+    )
+    assert outcome.code == 0
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(records) == 3
+    for record in records:
+        style = record["style_layers"]
+        assert record["style"] == pytest.approx(0.75 * style["conv1_1"] + 0.25 * style["conv3_1"])
+        assert record["content"] == pytest.approx(2 * record["content_layers"]["conv4_2"])
+        assert record["total"] == pytest.approx(
+            3 * record["content"] + 5 * record["style"] + 0.5 * record["total_variation"]
+        )
+        assert record["seconds"] > 0
+
+
+def test_numbered_pictures_beside_the_painting(ortist: Ortist, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    arguments = ("stylize", CONTENT, STYLE, "-o", "here/out.png", *SMALL, "--steps", "5")
+    assert ortist(*arguments, "--save-every", "2").code == 0
+    assert files(tmp_path / "here") == ["out-0002.png", "out-0004.png", "out.png"]
+    one, two = (read_image(tmp_path / "here" / f"out-000{n}.png") for n in (2, 4))
+    assert not np.array_equal(one, two)
+
+
+def test_the_same_command_gives_the_same_bytes(ortist: Ortist, tmp_path: Path) -> None:
+    arguments = ("stylize", CONTENT, STYLE, *SMALL, "--steps", "3", "--threads", "2")
+    for name, seed in (("a.png", "7"), ("b.png", "7"), ("c.png", "8")):
+        assert ortist(*arguments, "-o", name, "--seed", seed).code == 0
+    a, b, c = ((tmp_path / name).read_bytes() for name in ("a.png", "b.png", "c.png"))
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [
+        (("--size", "40"), (27, 40, 3)),
+        (("--width", "30"), (20, 30, 3)),
+        (("--height", "30"), (30, 45, 3)),
+        (("--width", "33", "--height", "35"), (35, 33, 3)),
+    ],
+)
+def test_sizes(
+    ortist: Ortist, tmp_path: Path, arguments: tuple[str, ...], shape: tuple[int, int, int]
+) -> None:
+    assert ortist("stylize", CONTENT, STYLE, "-o", "out.png", "--steps", "1", *arguments).code == 0
+    assert read_image(tmp_path / "out.png").shape == shape
+
+
+def test_starting_from_a_picture(ortist: Ortist, tmp_path: Path) -> None:
+    start = np.full((21, 32, 3), 77, np.uint8)
+    write_image(start, tmp_path / "start.png")
+    outcome = ortist(
+        *("stylize", CONTENT, STYLE, "-o", "out.png", *SMALL, "--steps", "1"),
+        *("--init", "start.png", "--learning-rate", "1"),
+    )
+    assert outcome.code == 0
+    moved = read_image(tmp_path / "out.png").astype(int) - start
+    assert np.abs(moved).max() == 1
+
+
+def test_several_styles_are_blended(ortist: Ortist, tmp_path: Path) -> None:
+    arguments = ("stylize", CONTENT, STYLE, CONTENT, *SMALL, "--steps", "2")
+    for name, weights in (("both", ("1", "1")), ("first", ("1", "0"))):
+        options = [part for weight in weights for part in ("--style-weight", weight)]
+        assert ortist(*arguments, "-o", f"{name}.png", *options).code == 0
+    assert ortist("stylize", CONTENT, STYLE, *SMALL, "--steps", "2", "-o", "alone.png").code == 0
+    both, first, alone = (
+        (tmp_path / f"{name}.png").read_bytes() for name in ("both", "first", "alone")
+    )
+    assert first == alone
+    assert both != alone
+
+
+def test_defaults_are_those_of_the_options() -> None:
+    parameters = inspect.signature(stylize).parameters
+    defaults = Options()
+    shared = [field.name for field in fields(Options) if field.name in parameters]
+    assert {"size", "steps", "alpha", "beta", "pooling", "init", "seed"} < set(shared)
+    for name in {*shared} - {"style_weights"}:
+        assert parameters[name].default == getattr(defaults, name)
+    assert parameters["content_layer"].default == list(defaults.content_layers)
+    assert parameters["style_layer"].default == list(defaults.style_layers)
+
+
+OUT = (CONTENT, STYLE, "-o", "out.png")
+INVALID = {
+    "missing content": (
+        ("no.jpg", STYLE, "-o", "out.png"),
+        "content image 'no.jpg' does not exist",
+    ),
+    "missing style": ((CONTENT, "no.jpg", "-o", "out.png"), "style image 'no.jpg' does not exist"),
+    "directory": ((CONTENT, ".", "-o", "out.png"), "style image '.' is a directory"),
+    "not an image": (("text.jpg", STYLE, "-o", "out.png"), "'text.jpg' is not an image in a known"),
+    "truncated": (("half.jpg", STYLE, "-o", "out.png"), "'half.jpg' is truncated or damaged"),
+    "small": (("tiny.png", STYLE, "-o", "out.png"), "is 40x15 pixels; each side needs at least 16"),
+    "large": (
+        (*OUT, "--max-pixels", "9999"),
+        "at most 9999 are accepted (raise max_pixels, --max-",
+    ),
+    "huge": ((*OUT, "--size", "100000"), "the picture has 6671900000 pixels (100000x66719); at"),
+    "layer": ((*OUT, "--style-layer", "conv6_1"), f"accepted are {', '.join(LAYERS)}"),
+    "layer twice": (
+        (*OUT, "--style-layer", "conv1_1", "--style-layer", "conv1_1:2"),
+        "--style-layer conv1_1 is given twice",
+    ),
+    "layer weight": (
+        (*OUT, "--style-layer", "conv1_1:x"),
+        "--style-layer conv1_1:x: the weight 'x' is not a number",
+    ),
+    "some layer weights": (
+        (*OUT, "--content-layer", "conv1_1:1", "--content-layer", "conv2_1"),
+        "--content-layer conv2_1 has no weight but others have; give all or none",
+    ),
+    "negative": ((*OUT, "--alpha", "-1"), "alpha is -1.0, accepted are finite numbers from 0"),
+    "infinite": ((*OUT, "--beta", "inf"), "beta is inf, accepted are finite numbers from 0"),
+    "not a number": ((*OUT, "--style-layer", "conv1_1:nan"), "weight of conv1_1 is nan, accepted"),
+    "style weights": (
+        (*OUT, "--style-weight", "1", "--style-weight", "2"),
+        "style_weights has 2 weights for 1 style images",
+    ),
+    "pooling": ((*OUT, "--pooling", "sum"), "pooling is 'sum', accepted are average, max"),
+    "init": (
+        (*OUT, "--init", "nois"),
+        "--init is none of noise, content, blank, and image 'nois' does not exist",
+    ),
+    "output exists": ((CONTENT, STYLE, "-o", "old.png"), "'old.png' exists; --force"),
+    "numbered exists": ((*OUT, "--save-every", "2"), "'out-0002.png' exists; --force"),
+    "log exists": ((*OUT, "--log", "old.png"), "'old.png' exists; --force"),
+    "log folder": ((*OUT, "--log", "no/log.jsonl"), "there is no directory"),
+    "no folder": ((CONTENT, STYLE, "-o", "no/out.png"), "there is no directory"),
+    "unwritable": ((CONTENT, STYLE, "-o", "/proc/out.png"), "cannot write to directory '/proc'"),
+    "extension": ((CONTENT, STYLE, "-o", "out.xcf"), "accepted are .png, .jpg, .jpeg, .webp, .tif"),
+    "device": ((*OUT, "--device", "abacus"), "unknown device 'abacus', accepted are auto, cpu,"),
+    "models": ((*OUT, "--models", "no"), "no/manifest.json: No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_bad_input_is_one_line_and_writes_nothing(
+    ortist: Ortist, tmp_path: Path, case: str
+) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "half.jpg").write_bytes(Path(CONTENT).read_bytes()[:50_000])
+    (tmp_path / "old.png").write_bytes(b"old")
+    (tmp_path / "out-0002.png").write_bytes(b"old")
+    write_image(np.zeros((15, 40, 3), np.uint8), tmp_path / "tiny.png")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    arguments, message = INVALID[case]
+    outcome = ortist("stylize", *arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    assert message in outcome.err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_usage_errors_exit_with_2(ortist: Ortist) -> None:
+    for arguments in ((CONTENT, STYLE), (*OUT, "--steps", "few"), (*OUT, "--threads", "0")):
+        assert ortist("stylize", *arguments).code == 2
+
+
+def test_force_replaces_what_is_there(ortist: Ortist, tmp_path: Path) -> None:
+    old = ("out.png", "out-0001.png", "log.jsonl")
+    for name in old:
+        (tmp_path / name).write_bytes(b"old")
+    outcome = ortist(
+        *("stylize", *OUT, *SMALL, "--steps", "1", "--save-every", "1", "--log", "log.jsonl"),
+        "--force",
+    )
+    assert outcome.code == 0
+    assert files(tmp_path) == sorted(old)
+    assert all((tmp_path / name).read_bytes() != b"old" for name in old)
+
+
+def test_a_corrupt_model_is_named_with_its_checksum(ortist: Ortist, tmp_path: Path) -> None:
+    copy_models(tmp_path / "models")
+    victim = tmp_path / "models" / "vgg19-average-gradient.onnx"
+    victim.write_bytes(victim.read_bytes()[:-1])
+    outcome = ortist("stylize", *OUT, *SMALL, "--models", "models")
+    assert outcome.code == 2
+    assert re.fullmatch(
+        r"error: .*gradient\.onnx is corrupt: sha256 \w{64}, expected \w{64}\n", outcome.err
+    )
+    assert files(tmp_path) == sorted(["models", *(f"models/{f}" for f in files(victim.parent))])
+    outcome = ortist("info", "--models", "models")
+    assert outcome.code == 1
+    assert re.search(r"^CORRUPT +vgg19-average-gradient\.onnx", outcome.out, re.MULTILINE)
+
+
+def copy_models(folder: Path) -> None:
+    shutil.copytree(str(resources.files("ortist.models")), folder)
+
+
+def test_a_cost_beyond_numbers_keeps_the_last_good_picture(ortist: Ortist, tmp_path: Path) -> None:
+    outcome = ortist("stylize", *OUT, *SMALL, "--learning-rate", "1e30")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: the cost is ")
+    assert outcome.err.endswith("; the last good picture is out.png\n")
+    assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
+
+
+def test_ctrl_c_keeps_the_picture_so_far(tmp_path: Path) -> None:
+    command = process(
+        *("stylize", *OUT, *SMALL, "--steps", "1000000", "--log", "log.jsonl"),
+        *("--print-every", "1"),
+    )
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline().startswith("Iteration 1: ")
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    match = re.fullmatch(
+        r"interrupted after (\d+) of 1000000 steps; the picture so far is out\.png\n", err
+    )
+    assert match
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == int(match[1])
+    assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
+
+
+def test_ctrl_c_before_the_first_step_writes_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "content")
+    command = process("stylize", "content", STYLE, "-o", "out.png")
+    # Opening the pipe waits for the other side, which then waits for a picture.
+    with (
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run,
+        (tmp_path / "content").open("wb"),
+    ):
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert err == "interrupted; the picture was not written\n"
+    assert files(tmp_path) == ["content"]
+
+
+def on_terminal(folder: Path, *arguments: str) -> tuple[str, str]:
+    """Run in a process whose stderr is a terminal; return its stdout and what the terminal got."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        process(*arguments), cwd=folder, stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as run:
+        os.close(theirs)
+        shown = b""
+        # Reading a terminal whose other side is closed fails on Linux.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 65536):
+                shown += part
+        os.close(ours)
+        out, _ = run.communicate(timeout=60)
+    assert run.returncode == 0
+    return out, shown.decode()
+
+
+def test_a_terminal_gets_a_bar_with_the_costs(tmp_path: Path) -> None:
+    out, shown = on_terminal(tmp_path, "stylize", *OUT, *SMALL, "--steps", "20")
+    assert re.search(r"20/20.* J \S+  content \S+  style \S+ .*0:00:00", shown)
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["Iteration 20", "out.png"]
+
+
+def test_quiet_shows_no_bar(tmp_path: Path) -> None:
+    assert on_terminal(tmp_path, "stylize", *OUT, *SMALL, "--steps", "1", "--quiet") == ("", "")
+
+
+def test_version(ortist: Ortist) -> None:
+    assert ortist("--version") == Outcome(0, f"ortist {metadata.version('ortist')}\n", "")
+
+
+def test_help_tells_of_every_command_and_default(ortist: Ortist) -> None:
+    assert all(name in ortist("--help").out for name in ("stylize", "info", "export"))
+    text = ortist("stylize", "--help").out
+    assert all(f"[default: {value}]" in text for value in (512, 200, "noise", "average"))
+
+
+def test_info(ortist: Ortist) -> None:
+    facts = json.loads(ortist("info", "--json").out)
+    assert facts["versions"]["ortist"] == metadata.version("ortist")
+    assert "CPUExecutionProvider" in facts["providers"]
+    assert facts["cache"]["folder"].startswith(os.environ["XDG_CACHE_HOME"])
+    assert "vgg19.weights" in [artifact["file"] for artifact in facts["artifacts"]]
+    assert all(artifact["ok"] for artifact in facts["artifacts"])
+    outcome = ortist("info")
+    assert outcome.code == 0
+    for artifact in facts["artifacts"]:
+        assert f"{artifact['file']}  sha256 {artifact['sha256']}" in outcome.out
+
+
+def test_export_of_missing_weights(ortist: Ortist, tmp_path: Path) -> None:
+    outcome = ortist("export", "--weights", "no.pth", "-o", "models")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert "no.pth" in outcome.err
+    assert files(tmp_path) == []
