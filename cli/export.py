@@ -27,3 +27,4 @@ def export(
     from ortist.export.build import build_models
 
     build_models(weights, output)
+    typer.echo(f"{output}: models made of {weights}")
