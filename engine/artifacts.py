@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import tempfile
 import threading
@@ -14,8 +15,12 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ortist.engine.errors import ArtifactError
 from ortist.engine.layers import LAYERS
+from ortist.engine.winograd import transform_kernel
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -28,17 +33,27 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GraphKey:
-    """What a targets or gradient graph is made for; layers are in network order."""
+    """What a targets or gradient graph is made for.
+
+    Attributes:
+        pooling: ``"average"`` or ``"max"``.
+        content_layers: in network order.
+        style_layers: in network order.
+        tile: 4 or 6 for Winograd convolutions with tiles of that size, 0 for plain ones.
+    """
 
     pooling: str
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]
+    tile: int = 0
 
     @classmethod
-    def of(cls, pooling: str, content: Iterable[str], style: Iterable[str]) -> GraphKey:
+    def of(
+        cls, pooling: str, content: Iterable[str], style: Iterable[str], tile: int = 0
+    ) -> GraphKey:
         """Make a key of layer names in any order."""
-        ordered = (tuple(sorted(set(names), key=LAYERS.index)) for names in (content, style))
-        return cls(pooling, *ordered)
+        ordered = [tuple(sorted(set(names), key=LAYERS.index)) for names in (content, style)]
+        return cls(pooling, ordered[0], ordered[1], tile)
 
 
 class Artifacts:
@@ -55,7 +70,8 @@ class Artifacts:
         self.folder = folder or Path(str(resources.files("ortist.models")))
         self.manifest = _read_manifest(self.folder / MANIFEST)
         self._lock = threading.Lock()
-        self._weights_verified = False
+        self._blob: NDArray[np.uint8] | None = None
+        self._transformed: dict[tuple[str, int], NDArray[np.float32]] = {}
 
     @property
     def mean(self) -> tuple[float, float, float]:
@@ -69,11 +85,35 @@ class Artifacts:
         Raises:
             ArtifactError: if the file is missing or its checksum is wrong.
         """
-        with self._lock:
-            if not self._weights_verified:
-                self._read(self.manifest["weights"])
-                self._weights_verified = True
+        self._weights()
         return self.folder
+
+    def transformed_kernels(
+        self, names: Iterable[str], tile: int
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return Winograd transforms of kernels, float32 (n², C, K), by the kernels' names.
+
+        Each is computed once and then shared; callers must not write to it.
+
+        Raises:
+            ArtifactError: if the weights file is missing or its checksum is wrong.
+        """
+        blob = self._weights()
+        with self._lock:
+            for name in names:
+                if (name, tile) not in self._transformed:
+                    kernel = _kernel(blob, self.manifest["weights"]["tensors"], name)
+                    self._transformed[name, tile] = transform_kernel(kernel, tile)
+            return {name: self._transformed[name, tile] for name in names}
+
+    def _weights(self) -> NDArray[np.uint8]:
+        """Return the weights file, verified once."""
+        with self._lock:
+            if self._blob is None:
+                self._read(self.manifest["weights"])
+                path = self.folder / str(self.manifest["weights"]["file"])
+                self._blob = np.memmap(path, np.uint8, "r")
+            return self._blob
 
     def features(self, pooling: str) -> bytes:
         """Return the features graph with all layers as outputs.
@@ -86,12 +126,16 @@ class Artifacts:
             raise ArtifactError(f"{self.folder / MANIFEST} lists no features graph of {pooling!r}")
         return self._read(entry)
 
-    def graph(self, kind: Literal["targets", "gradient"], key: GraphKey) -> bytes:
+    def graph(self, kind: Kind, key: GraphKey) -> bytes:
         """Return a graph for ``key``: shipped, from the cache, or derived now and then cached.
+
+        Features graphs are those of all layers; only the pooling of ``key`` counts.
 
         Raises:
             ArtifactError: if a shipped file is missing or corrupt.
         """
+        if kind == "features":
+            return self.features(key.pooling)
         entry = self._find(kind, **json.loads(json.dumps(asdict(key))))
         return self._read(entry) if entry else self._derived(kind, key)
 
@@ -124,7 +168,7 @@ class Artifacts:
             return False
         return True
 
-    def _derived(self, kind: Literal["targets", "gradient"], key: GraphKey) -> bytes:
+    def _derived(self, kind: Kind, key: GraphKey) -> bytes:
         features = self.features(key.pooling)
         recipe = json.dumps([hashlib.sha256(features).hexdigest(), _version(), kind, asdict(key)])
         name = f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:32]}"
@@ -134,13 +178,31 @@ class Artifacts:
         # onnx is needed, and imported, only where no ready graph is found.
         import onnx
 
-        from ortist.export.graphs import gradient_graph, targets_graph
+        from ortist.export.graphs import DERIVATIONS
 
-        derive = gradient_graph if kind == "gradient" else targets_graph
-        model = derive(onnx.load_model_from_string(features), key)
+        model = DERIVATIONS[kind](onnx.load_model_from_string(features), key)
         data: bytes = model.SerializeToString(deterministic=True)
         _to_cache(name, data)
         return data
+
+
+def _kernel(
+    blob: NDArray[np.uint8], tensors: dict[str, dict[str, Any]], name: str
+) -> NDArray[np.float32]:
+    """Return a kernel (K, C, 3, 3), decoded if it is stored as codes into a codebook."""
+
+    def stored(tensor: str) -> NDArray[Any]:
+        entry = tensors[tensor]
+        dtype, shape = np.dtype(entry["dtype"]).newbyteorder("<"), entry["shape"]
+        data = blob[entry["offset"] :][: dtype.itemsize * math.prod(shape)]
+        values: NDArray[Any] = data.view(dtype).reshape(shape)
+        return values
+
+    if name in tensors:
+        return stored(name)
+    layer = name.rpartition("/")[0]
+    kernel: NDArray[np.float32] = stored(f"{layer}/codebook")[stored(f"{layer}/codes")]
+    return kernel
 
 
 def cache_directory() -> Path:

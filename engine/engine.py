@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.adam import Adam
-from ortist.engine.artifacts import Artifacts, GraphKey
+from ortist.engine.artifacts import Artifacts, GraphKey, Kind
 from ortist.engine.errors import InputError, NonFiniteCostError
 from ortist.engine.images import (
     ImageSource,
@@ -25,14 +24,13 @@ from ortist.engine.images import (
     to_tensor,
 )
 from ortist.engine.layers import LAYERS, POOLINGS
-from ortist.engine.objective import Objective, Tensor
+from ortist.engine.objective import Objective
 from ortist.engine.options import INITS, Options
 from ortist.engine.results import Costs, Result, Step
-from ortist.engine.sessions import SessionFactory
+from ortist.engine.sessions import Device, Graph, Tensor
+from ortist.engine.winograd import TRANSFORMED_SUFFIX
 
-if TYPE_CHECKING:
-    import onnxruntime
-
+KERNELS = ("auto", "direct", "winograd")
 Styles = ImageSource | Sequence[ImageSource]
 NOISE_RANGE = 20.0
 """The noise start draws from uniform(-20, 20), as the reference notebook."""
@@ -47,9 +45,12 @@ class Engine:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or the name of an onnxruntime provider.
         threads: CPU threads per run; all physical cores by default.
         models: folder made by ``ortist export``; the shipped VGG-19 by default.
+        kernel: how convolutions are computed: ``"winograd"`` (fewer products, a faster graph on
+            CPUs), ``"direct"`` (the provider's own), or ``"auto"``, the better one.
 
     Raises:
         DeviceError: if the device cannot be used here.
+        InputError: for an unknown kernel.
         ArtifactError: if the models folder has no readable manifest.
     """
 
@@ -58,16 +59,20 @@ class Engine:
         device: str = "auto",
         threads: int | None = None,
         models: str | Path | None = None,
+        kernel: str = "auto",
     ) -> None:
-        self._factory = SessionFactory(device, threads)
+        if kernel not in KERNELS:
+            raise InputError(f"kernel is {kernel!r}, accepted are {', '.join(KERNELS)}")
+        self._kernel = kernel
+        self._device = Device(device, threads)
         self._artifacts = Artifacts(Path(models) if models is not None else None)
-        self._sessions: dict[tuple[str, Any], onnxruntime.InferenceSession] = {}
+        self._graphs: dict[tuple[Kind, GraphKey], Graph] = {}
         self._lock = threading.Lock()
 
     @property
     def provider(self) -> str:
         """Name of the onnxruntime execution provider in use."""
-        return self._factory.provider
+        return self._device.provider
 
     def stylize(
         self,
@@ -125,10 +130,8 @@ class Engine:
                 raise InputError(f"unknown layer {layer!r}, accepted are {', '.join(LAYERS)}")
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}, accepted are {', '.join(POOLINGS)}")
-        session = self._session(
-            ("features", pooling), lambda artifacts: artifacts.features(pooling)
-        )
-        return _run(session, list(layers), to_tensor(read_image(image)))
+        graph = self._graph("features", GraphKey.of(pooling, (), ()))
+        return graph.run(layers, {"image": to_tensor(read_image(image))})
 
     def _read(
         self, content: ImageSource, style: Styles, options: Options
@@ -173,31 +176,44 @@ class Engine:
     def _objective(
         self, canvas: NDArray[np.uint8], styles: list[NDArray[np.uint8]], options: Options
     ) -> Objective:
-        key = GraphKey.of(options.pooling, options.content_layers, options.style_layers)
-        measure = self._graph_session("targets", key)
+        tile = self._tile(canvas.shape[0] * canvas.shape[1])
+        key = GraphKey.of(options.pooling, options.content_layers, options.style_layers, tile)
+        measure = self._graph("targets", key)
         content_names = [f"content/{layer}" for layer in key.content_layers]
         style_names = [f"style/{layer}" for layer in key.style_layers]
-        targets = _run(measure, content_names, to_tensor(canvas))
+        targets = measure.run(content_names, {"image": to_tensor(canvas)})
         weights = _normalised(options.style_weights, len(styles))
         blend: dict[str, Tensor] = {}
         for weight, pixels in zip(weights, styles, strict=True):
-            for name, gram in _run(measure, style_names, to_tensor(pixels)).items():
+            grams = measure.run(style_names, {"image": to_tensor(pixels)})
+            for name, gram in grams.items():
                 blend[name] = blend.get(name, np.float32(0)) + weight * gram
-        return Objective(self._graph_session("gradient", key), {**targets, **blend}, options)
+        return Objective(self._graph("gradient", key), {**targets, **blend}, options)
 
-    def _graph_session(
-        self, kind: Literal["targets", "gradient"], key: GraphKey
-    ) -> onnxruntime.InferenceSession:
-        return self._session((kind, key), lambda artifacts: artifacts.graph(kind, key))
+    def _tile(self, pixels: int) -> int:
+        """Return the tile size for a picture of so many pixels, 0 for plain convolutions."""
+        if self._kernel == "direct" or (self._kernel == "auto" and not self._device.is_cpu):
+            return 0
+        return 4
 
-    def _session(
-        self, name: tuple[str, Any], load: Callable[[Artifacts], bytes]
-    ) -> onnxruntime.InferenceSession:
+    def _graph(self, kind: Kind, key: GraphKey) -> Graph:
+        """Return a graph, loaded at its first use."""
+
+        def kernels(inputs: Sequence[str]) -> dict[str, Tensor]:
+            names = {name: name.removesuffix(TRANSFORMED_SUFFIX) for name in inputs}
+            found = self._artifacts.transformed_kernels(names.values(), key.tile)
+            return {name: found[kernel] for name, kernel in names.items()}
+
         with self._lock:
-            if name not in self._sessions:
-                folder = self._artifacts.weights_folder()
-                self._sessions[name] = self._factory.create(load(self._artifacts), folder)
-            return self._sessions[name]
+            if (kind, key) not in self._graphs:
+                self._graphs[kind, key] = self._device.load(
+                    self._artifacts.graph(kind, key),
+                    self._artifacts.weights_folder(),
+                    kernels,
+                    in_order=key.tile > 0,
+                    once=kind != "gradient",
+                )
+            return self._graphs[kind, key]
 
 
 def _optimise(objective: Objective, start: Tensor, options: Options) -> Iterator[Step]:
@@ -220,20 +236,6 @@ def _optimise(objective: Objective, start: Tensor, options: Options) -> Iterator
         seconds = time.perf_counter() - begin
         elapsed += seconds
         yield Step(**vars(costs), iteration=iteration, seconds=seconds, pixels=pixels)
-
-
-def _run(
-    session: onnxruntime.InferenceSession, names: list[str], image: Tensor
-) -> dict[str, Tensor]:
-    """Run only what the named outputs need."""
-    if not names:
-        return {}
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True
-    values = session.run(names, {"image": image}, options)
-    return dict(zip(names, values, strict=True))
 
 
 def _as_list(style: Styles) -> list[ImageSource]:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ortist.engine.artifacts import COSTS_KEY
 from ortist.engine.options import Options, layer_weights
 from ortist.engine.results import Costs
-
-if TYPE_CHECKING:
-    import onnxruntime
-
-Tensor = NDArray[np.float32]
+from ortist.engine.sessions import Graph, Tensor
 
 
 @dataclass(frozen=True)
@@ -31,20 +25,20 @@ class Objective:
     """J = alpha·J_content + beta·J_style + tv·J_variation for given targets.
 
     Args:
-        session: runs a gradient graph; may be shared with other objectives and threads.
+        graph: a gradient graph; may be shared with other objectives and threads.
         targets: the graph's target inputs by name, float32.
         options: the weights.
     """
 
     def __init__(
         self,
-        session: onnxruntime.InferenceSession,
+        graph: Graph,
         targets: Mapping[str, Tensor],
         options: Options,
     ) -> None:
-        self._session = session
+        self._graph = graph
         self._options = options
-        self._names = session.get_modelmeta().custom_metadata_map[COSTS_KEY].split()
+        self._names = graph.metadata[COSTS_KEY].split()
         self._content = layer_weights(options.content_layers)
         self._style = layer_weights(options.style_layers)
         weights = {
@@ -61,8 +55,8 @@ class Objective:
         H and W must be those of the content target.
         """
         feeds = {**self._feeds, "image": pixels}
-        values, gradient = self._session.run(["costs", "gradient"], feeds)
-        return Evaluation(self._named(values.astype(float).tolist()), gradient)
+        found = self._graph.run(["costs", "gradient"], feeds)
+        return Evaluation(self._named(found["costs"].astype(float).tolist()), found["gradient"])
 
     def _named(self, values: list[float]) -> Costs:
         costs = dict(zip(self._names, values, strict=True))

@@ -3,24 +3,59 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ortist.engine.errors import ArtifactError, DeviceError
+from ortist.engine.winograd import TRANSFORMED_SUFFIX
 
 if TYPE_CHECKING:
     import onnxruntime
 
 DEVICES = ("auto", "cpu", "cuda")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+Tensor = NDArray[np.float32]
 _log = logging.getLogger(__name__)
 
 
-class SessionFactory:
-    """Builds sessions for one device.
+class Graph:
+    """A graph ready to run; safe to use from several threads at once.
 
     Args:
-        device: ``"cpu"``, ``"cuda"``, ``"auto"`` (CUDA if it can be used, else the CPU), or the
+        session: runs the graph.
+        constants: inputs that are the same at every run.
+        run_options: onnxruntime's options for every run.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        constants: Mapping[str, Tensor],
+        run_options: onnxruntime.RunOptions,
+    ) -> None:
+        self._session = session
+        self._constants = constants
+        self._run_options = run_options
+        self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the named outputs, computing only what they need."""
+        if not outputs:
+            return {}
+        feeds = {**self._constants, **feeds}
+        values = self._session.run(list(outputs), feeds, self._run_options)
+        return dict(zip(outputs, values, strict=True))
+
+
+class Device:
+    """Where graphs run.
+
+    Args:
+        name: ``"cpu"``, ``"cuda"``, ``"auto"`` (CUDA if it can be used, else the CPU), or the
             name of an execution provider of the installed onnxruntime.
         threads: threads per session; all physical cores by default.
 
@@ -29,36 +64,66 @@ class SessionFactory:
             missing.
     """
 
-    def __init__(self, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, name: str = "auto", threads: int | None = None) -> None:
         if threads is not None and threads < 1:
-            raise DeviceError(f"threads is {threads}, accepted are numbers from 1")
+            raise DeviceError(f"threads is {threads}, accepted are whole numbers from 1")
         self._runtime = _import_runtime()
         self._threads = threads or 0
-        self._may_fall_back = device == "auto"
-        available = self._runtime.get_available_providers()
-        self.provider = _provider(device, available)
+        self._may_fall_back = name == "auto"
+        self.provider = _provider(name, self._runtime.get_available_providers())
+        """Name of the execution provider in use."""
 
-    def create(self, model: bytes, weights_folder: Path) -> onnxruntime.InferenceSession:
-        """Return a session for a serialised model whose weights lie in ``weights_folder``.
+    @property
+    def is_cpu(self) -> bool:
+        """Whether graphs run on the CPU provider."""
+        return self.provider == _CPU
+
+    def load(
+        self,
+        model: bytes,
+        weights_folder: Path,
+        kernels: Callable[[Sequence[str]], Mapping[str, Tensor]],
+        *,
+        in_order: bool,
+        once: bool,
+    ) -> Graph:
+        """Return a serialised model ready to run.
+
+        Args:
+            model: ONNX model.
+            weights_folder: folder of its external data.
+            kernels: returns transformed kernels, for the inputs of a lowered graph that take them.
+            in_order: whether to run the nodes as they are ordered in the file.
+            once: whether memory is given back after a run, or kept for the next one.
 
         Raises:
             ArtifactError: if the model cannot be loaded.
             DeviceError: if the provider that was asked for did not start.
         """
-        session = self._create(model, weights_folder)
+        session = self._session(model, weights_folder, in_order)
         if self.provider not in session.get_providers():
             reason = f"{self.provider} did not start: its libraries (CUDA, cuDNN) are not found"
             if not self._may_fall_back:
                 raise DeviceError(reason)
             _log.warning("%s; using the CPU", reason)
             self.provider = _CPU
-        return session
+        names = [value.name for value in session.get_inputs()]
+        transformed = [name for name in names if name.endswith(TRANSFORMED_SUFFIX)]
+        run_options = self._runtime.RunOptions()
+        run_options.only_execute_path_to_fetches = True
+        if once and self.is_cpu:
+            run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return Graph(session, kernels(transformed), run_options)
 
-    def _create(self, model: bytes, weights_folder: Path) -> onnxruntime.InferenceSession:
+    def _session(
+        self, model: bytes, weights_folder: Path, in_order: bool
+    ) -> onnxruntime.InferenceSession:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         # Twice the peak memory for no gain in speed: sizes change from run to run.
         options.enable_mem_pattern = False
+        if in_order:
+            options.execution_order = self._runtime.ExecutionOrder.PRIORITY_BASED
         options.use_deterministic_compute = True
         options.log_severity_level = 3
         options.add_session_config_entry(

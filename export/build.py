@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from ortist.engine.artifacts import MANIFEST, MANIFEST_FORMAT, GraphKey
 from ortist.engine.errors import InputError
 from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.options import Options
-from ortist.export.graphs import gradient_graph, targets_graph
-from ortist.export.storage import pack_weights, refer_weights
+from ortist.engine.winograd import POINTS
+from ortist.export.graphs import DERIVATIONS
+from ortist.export.storage import pack_weights, refer_weights, tensor_table
 from ortist.export.weights import VGG19Weights, load_weights
 
 WEIGHTS_FILE = "vgg19.weights"
@@ -40,7 +43,7 @@ def build_models(source: str, folder: Path) -> None:
         "mean": list(weights.mean),
         "license": weights.license,
         "source": {"name": weights.source, "sha256": weights.sha256},
-        "weights": _entry(WEIGHTS_FILE, files),
+        "weights": {**_entry(WEIGHTS_FILE, files), "tensors": tensor_table(weights)},
         "graphs": [{**_entry(name, files), **about} for name, about in graphs.items()],
     }
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
@@ -66,22 +69,14 @@ def _graphs(weights: VGG19Weights) -> tuple[dict[str, bytes], dict[str, dict[str
 
     for pooling in POOLINGS:
         features = refer_weights(export_features(weights, LAYERS, pooling), weights, WEIGHTS_FILE)
-        add(
-            f"vgg19-{pooling}-features.onnx",
-            features,
-            kind="features",
-            pooling=pooling,
-            layers=list(LAYERS),
-        )
-        if pooling == Options.pooling:
-            key = GraphKey.of(pooling, Options.content_layers, Options.style_layers)
-            layers = {
-                "content_layers": list(key.content_layers),
-                "style_layers": list(key.style_layers),
-            }
-            for kind, derive in (("targets", targets_graph), ("gradient", gradient_graph)):
-                name = f"vgg19-{pooling}-{kind}.onnx"
-                add(name, derive(features, key), kind=kind, pooling=pooling, **layers)
+        name = f"vgg19-{pooling}-features.onnx"
+        add(name, features, kind="features", pooling=pooling, layers=list(LAYERS))
+        if pooling != Options.pooling:
+            continue
+        for tile, kind in product((0, *POINTS), DERIVATIONS):
+            key = GraphKey.of(pooling, Options.content_layers, Options.style_layers, tile)
+            name = f"vgg19-{pooling}-{kind}{f'-winograd{tile}' if tile else ''}.onnx"
+            add(name, DERIVATIONS[kind](features, key), kind=kind, **asdict(key))
     return files, about
 
 

@@ -156,6 +156,36 @@ def prune(model: ModelProto, outputs: Sequence[str] | None = None) -> None:
     _keep(graph.value_info, needed)
 
 
+def schedule(model: ModelProto) -> None:
+    """Reorder the nodes, in place, so that run in that order few tensors are alive at a time.
+
+    Each node comes as late as the first one that needs it allows; of several inputs the one with
+    the longest chain behind it comes first, since most is freed by its end.
+    """
+    producers = {name: node for node in model.graph.node for name in node.output}
+    depth: dict[str, int] = {}
+    for node in model.graph.node:
+        deepest = max((depth.get(name, 0) for name in node.input), default=0)
+        depth.update(dict.fromkeys(node.output, deepest + 1))
+    ordered: dict[str, NodeProto] = {}
+    stack = [value.name for value in reversed(model.graph.output)]
+    while stack:
+        node = producers.get(stack[-1])
+        if node is None or node.output[0] in ordered:
+            stack.pop()
+            continue
+        pending = [name for name in node.input if name in producers]
+        pending = [name for name in pending if producers[name].output[0] not in ordered]
+        if pending:
+            stack.extend(sorted(pending, key=lambda name: depth[name]))
+        else:
+            ordered[node.output[0]] = node
+            stack.pop()
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in ordered.values()]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+
+
 def _keep(field: Any, names: Iterable[str]) -> None:
     wanted = [item for item in field if item.name in names]
     del field[:]

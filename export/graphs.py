@@ -9,8 +9,30 @@ from onnx import ModelProto, TensorProto, helper
 from ortist.engine.artifacts import COSTS_KEY, GraphKey
 from ortist.engine.layers import LAYER_CHANNELS, block_of
 from ortist.export import costs
-from ortist.export.builder import GraphBuilder, prune
+from ortist.export.builder import GraphBuilder, prune, schedule
 from ortist.export.differentiate import differentiate
+from ortist.export.lowering import lower
+
+
+def derive_targets(features: ModelProto, key: GraphKey) -> ModelProto:
+    """Return :func:`targets_graph` as the engine runs it: lowered to ``key.tile``."""
+    return _finished(targets_graph(features, key), key.tile)
+
+
+def derive_gradient(features: ModelProto, key: GraphKey) -> ModelProto:
+    """Return :func:`gradient_graph` as the engine runs it: lowered to ``key.tile``."""
+    return _finished(gradient_graph(features, key), key.tile)
+
+
+DERIVATIONS = {"targets": derive_targets, "gradient": derive_gradient}
+"""Kind of graph to the function that makes it of a features graph and a key."""
+
+
+def _finished(model: ModelProto, tile: int) -> ModelProto:
+    if tile:
+        model = lower(model, tile)
+        schedule(model)
+    return model
 
 
 def targets_graph(features: ModelProto, key: GraphKey) -> ModelProto:

@@ -100,6 +100,8 @@ def lower(model: ModelProto, tile: int) -> ModelProto:
     lowering = _Lowering(model, tile)
     for node in model.graph.node:
         lowering.visit(node)
+    for output in model.graph.output:
+        lowering.restore(output.name)
     prune(lowering.b.model)
     return lowering.b.model
 
@@ -130,6 +132,12 @@ class _Lowering:
         self._values[node.output[0]] = value
         if isinstance(value, Tiles):
             self._remember(node.output[0], value.picture)
+
+    def restore(self, name: str) -> None:
+        """Make sure that a tensor is there as it was, under its name."""
+        plain = self.plain(name)
+        if plain != name:
+            self.b.graph.node.append(helper.make_node("Identity", [plain], [name], name))
 
     def as_it_was(self, node: NodeProto) -> str:
         """Emit a node unchanged and return its first output."""

@@ -8,7 +8,9 @@ is created.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -65,6 +67,16 @@ def refer_weights(model: onnx.ModelProto, weights: VGG19Weights, location: str) 
     return stored
 
 
+def tensor_table(weights: VGG19Weights) -> dict[str, dict[str, Any]]:
+    """Return dtype, shape and offset in bytes of each tensor in the weights file, by name."""
+    table: dict[str, dict[str, Any]] = {}
+    offset = 0
+    for name, array in _stored_tensors(weights).items():
+        table[name] = {"dtype": array.dtype.name, "shape": list(array.shape), "offset": offset}
+        offset += array.nbytes + -array.nbytes % ALIGNMENT_BYTES
+    return table
+
+
 def _stored_tensors(weights: VGG19Weights) -> Mapping[str, NDArray[np.float32] | NDArray[np.uint8]]:
     tensors: dict[str, NDArray[np.float32] | NDArray[np.uint8]] = {}
     for name, layer in weights.layers.items():
@@ -80,19 +92,19 @@ def _stored_tensors(weights: VGG19Weights) -> Mapping[str, NDArray[np.float32] |
 def _references(weights: VGG19Weights, location: str) -> Mapping[str, TensorProto]:
     """Return tensors without data that say where in the file at ``location`` it lies."""
     references = {}
-    offset = 0
-    for name, array in _stored_tensors(weights).items():
+    for name, entry in tensor_table(weights).items():
+        dtype, shape = np.dtype(entry["dtype"]), entry["shape"]
         reference = TensorProto(
             name=name,
-            data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
-            dims=array.shape,
+            data_type=helper.np_dtype_to_tensor_dtype(dtype),
+            dims=shape,
             data_location=TensorProto.EXTERNAL,
         )
-        place = {"location": location, "offset": offset, "length": array.nbytes}
+        length = dtype.itemsize * math.prod(shape)
+        place = {"location": location, "offset": entry["offset"], "length": length}
         for key, value in place.items():
             reference.external_data.add(key=key, value=str(value))
         references[name] = reference
-        offset += array.nbytes + -array.nbytes % ALIGNMENT_BYTES
     return references
 
 

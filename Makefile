@@ -1,0 +1,42 @@
+# The two commands of the README, `make demo` and `make test`; both need Python 3.11 or newer.
+PYTHON ?= python3
+# Options of the demo's run, enough for a picture within two minutes on two slow cores.
+DEMO_OPTIONS ?= --size 320 --steps 80 --init content --learning-rate 4 --tv 5e4
+
+LOCK := requirements/test.txt
+PACKAGES := cli engine export models
+# The folders stand for files that were added or removed.
+SOURCES := pyproject.toml README.md LICENSE NOTICE $(PACKAGES) \
+	$(wildcard $(PACKAGES:=/*.py) models/*.json models/*.onnx models/*.weights)
+
+.PHONY: demo test
+.NOTPARALLEL:
+
+demo: .venv/installed
+	mkdir -p out
+	.venv/bin/ortist stylize examples/content.jpg examples/style.jpg --output out/demo.jpg --force \
+		$(DEMO_OPTIONS)
+	@echo "The picture is $(CURDIR)/out/demo.jpg"
+
+test: .venv-test/installed
+	.venv-test/bin/ruff check
+	.venv-test/bin/ruff format --check
+	.venv-test/bin/mypy $(foreach package,$(filter-out models,$(PACKAGES)),-p ortist.$(package))
+	.venv-test/bin/pytest
+
+# What setuptools finds in build/ it packs again, removed files included: hence the rm.
+.venv/installed: $(LOCK) $(SOURCES)
+	$(PYTHON) -m venv .venv
+	rm -rf build
+	.venv/bin/pip install --disable-pip-version-check --quiet --constraint $(LOCK) '.[cpu]'
+	touch $@
+
+.venv-test/locked: $(LOCK)
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/pip install --disable-pip-version-check --quiet --requirement $(LOCK)
+	touch $@
+
+.venv-test/installed: .venv-test/locked $(SOURCES)
+	rm -rf build
+	.venv-test/bin/pip install --disable-pip-version-check --quiet --no-deps .
+	touch $@
