@@ -34,7 +34,15 @@ class Adam:
         self._square: Tensor | None = None
 
     def step(self, values: Tensor, gradient: Tensor) -> Tensor:
-        """Return the values after one step; the arguments (float32, equal shapes) are kept."""
+        """Return the values after one step; the arguments (float32, equal shapes) are kept.
+
+        Where float32 overflows, the values returned are not finite, at the latest a step later.
+        """
+        # Overflow shows in the values returned; a warning would add nothing.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._step(values, gradient)
+
+    def _step(self, values: Tensor, gradient: Tensor) -> Tensor:
         if self._mean is None or self._square is None:
             self._mean, self._square = np.zeros_like(values), np.zeros_like(values)
         self._steps += 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import math
-import os
-import tempfile
+import secrets
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -228,13 +228,15 @@ def _from_cache(name: str) -> bytes | None:
 def _to_cache(name: str, data: bytes) -> None:
     folder = cache_directory()
     path = folder / f"{name}-{hashlib.sha256(data).hexdigest()}.onnx"
+    scratch = folder / f"{secrets.token_hex(8)}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(data)
-        os.replace(file.name, path)  # noqa: PTH105 (atomic also where the target exists)
+        scratch.write_bytes(data)
+        scratch.replace(path)
     except OSError as error:
         _log.warning("cannot keep a derived graph in %s: %s", folder, error.strerror)
+        with contextlib.suppress(OSError):
+            scratch.unlink()
 
 
 def _version() -> str:
@@ -251,4 +253,19 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != MANIFEST_FORMAT:
         raise ArtifactError(f"{path} has format {found}, this version reads {MANIFEST_FORMAT}")
+    try:
+        _check_manifest(manifest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path} is corrupt: {error!r}") from error
     return manifest
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    """Look up everything that is used, which raises what lookups raise."""
+    _, _, _ = map(float, manifest["mean"])
+    _ = manifest["weights"]["tensors"]
+    for entry in (manifest["weights"], *manifest["graphs"]):
+        _ = entry["file"], entry["sha256"]
+    for entry in manifest["graphs"]:
+        parts = GraphKey.__dataclass_fields__ if entry["kind"] != "features" else ("pooling",)
+        _ = [entry[part] for part in parts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -225,21 +226,26 @@ def _optimise(objective: Objective, start: Tensor, options: Options) -> Iterator
         begin = time.perf_counter()
         evaluation = objective.evaluate(pixels)
         costs = evaluation.costs
-        if not (np.isfinite(costs.total) and np.isfinite(evaluation.gradient).all()):
+        if math.isfinite(costs.total):
+            last_good = pixels
+            history.append(costs)
+        pixels = adam.step(pixels, evaluation.gradient)
+        # The picture too: the last one is not evaluated, and a bad gradient makes a bad picture.
+        if not (math.isfinite(costs.total) and np.isfinite(pixels).all()):
+            finite = math.isfinite(costs.total)
+            subject = "a pixel is not finite after" if finite else f"the cost is {costs.total} at"
             raise NonFiniteCostError(
-                f"the cost is {costs.total} at step {iteration}; the picture is that of step "
-                f"{max(iteration - 2, 0)}: try a smaller learning rate or smaller weights",
+                f"{subject} step {iteration}; the picture is that of step "
+                f"{max(len(history) - 1, 0)}: try a smaller learning rate or smaller weights",
                 Result(to_image(last_good), tuple(history), elapsed),
             )
-        history.append(costs)
-        last_good, pixels = pixels, adam.step(pixels, evaluation.gradient)
         seconds = time.perf_counter() - begin
         elapsed += seconds
         yield Step(**vars(costs), iteration=iteration, seconds=seconds, pixels=pixels)
 
 
 def _as_list(style: Styles) -> list[ImageSource]:
-    if isinstance(style, Sequence) and not isinstance(style, str):
+    if isinstance(style, Sequence) and not isinstance(style, str | bytes):
         if not style:
             raise InputError("no style image given")
         return list(style)
@@ -252,8 +258,7 @@ def _normalised(weights: Sequence[float] | None, count: int) -> NDArray[np.float
         weights = [1.0] * count
     if len(weights) != count:
         raise InputError(f"style_weights has {len(weights)} weights for {count} style images")
-    shares: NDArray[np.float32] = np.array(weights, np.float32) / np.float32(sum(weights))
-    return shares
+    return (np.array(weights, np.float64) / sum(weights)).astype(np.float32)
 
 
 def _costs_of(step: Step) -> Costs:

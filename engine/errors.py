@@ -30,3 +30,7 @@ class NonFiniteCostError(OrtistError):
     def __init__(self, message: str, result: Result) -> None:
         super().__init__(message)
         self.result = result
+
+    def __reduce__(self) -> tuple[type[NonFiniteCostError], tuple[str, Result]]:
+        """Pickle with the result, so that the error can cross processes."""
+        return type(self), (str(self), self.result)

@@ -46,7 +46,8 @@ class Objective:
             **{f"style/{name}": options.beta * w for name, w in self._style.items()},
             "total_variation": options.tv,
         }
-        vector = np.array([weights[name] for name in self._names], np.float32)
+        with np.errstate(over="ignore"):  # an infinite weight gives a cost that says so
+            vector = np.array([weights[name] for name in self._names], np.float32)
         self._feeds = {**targets, "weights": vector}
 
     def evaluate(self, pixels: Tensor) -> Evaluation:

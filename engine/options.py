@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TypeAlias
 
 from ortist.engine.errors import InputError
@@ -100,12 +101,15 @@ class Options:
     def _check_whole(self, name: str, least: int) -> None:
         value = getattr(self, name)
         optional = name in ("width", "height") and value is None
-        if not optional and (not isinstance(value, int) or value < least):
+        if not optional and (not isinstance(value, Integral) or value < least):
             raise InputError(f"{name} is {value}, accepted are whole numbers from {least}")
 
     def _check_layers(self) -> None:
         for name in ("content_layers", "style_layers"):
+            layers = list(getattr(self, name))
             for layer, weight in layer_weights(getattr(self, name)).items():
+                if layers.count(layer) > 1:
+                    raise InputError(f"{name} has {layer} twice")
                 if layer not in LAYERS:
                     raise InputError(
                         f"{name} has unknown layer {layer!r}, accepted are {', '.join(LAYERS)}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 DEVICES = ("auto", "cpu", "cuda")
+MAX_THREADS = 1024
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 Tensor = NDArray[np.float32]
 _log = logging.getLogger(__name__)
@@ -65,8 +66,10 @@ class Device:
     """
 
     def __init__(self, name: str = "auto", threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise DeviceError(f"threads is {threads}, accepted are whole numbers from 1")
+        if threads is not None and not (type(threads) is int and 1 <= threads <= MAX_THREADS):
+            raise DeviceError(
+                f"threads is {threads}, accepted are whole numbers from 1 to {MAX_THREADS}"
+            )
         self._runtime = _import_runtime()
         self._threads = threads or 0
         self._may_fall_back = name == "auto"

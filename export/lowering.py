@@ -20,8 +20,8 @@ from ortist.engine.winograd import POINTS, TRANSFORMED_SUFFIX, transforms
 from ortist.export.builder import Dimension, GraphBuilder, attribute, prune
 from ortist.export.tiles import Grid, Places, RowOrder
 
-MINIMUM_PRODUCTS = 64 * 128
-"""Fewest in·out channels of a convolution worth lowering: below, transforms cost what they save."""
+FEW_CHANNELS = 8
+"""With at most so many channels in or out, a plain product beats the transforms of Winograd."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,21 @@ class Tiles:
 
 
 @dataclass(frozen=True)
+class Product:
+    """Tiles that are a matrix product yet to be computed, perhaps together with a sum.
+
+    Attributes:
+        rows: (rows, C), by name.
+        matrix: (K, C), by name; the product is rows·matrixᵀ.
+        tiles: everything about the result but its name.
+    """
+
+    rows: str
+    matrix: str
+    tiles: Tiles
+
+
+@dataclass(frozen=True)
 class Deferred:
     """A tensor that is not computed unless something needs it as it was.
 
@@ -70,14 +85,16 @@ class Deferred:
         plain: computes it.
         uniform: a scalar that all its elements equal, if they do.
         unordered: a tensor with the same sum of elements, if there is one.
+        mask: the tensor as bool, if it is a cast of one.
     """
 
     plain: Callable[[], str]
     uniform: str | None = None
     unordered: str | None = None
+    mask: Tiles | None = None
 
 
-Value = str | Tiles | Deferred
+Value = str | Tiles | Product | Deferred
 
 
 def lower(model: ModelProto, tile: int) -> ModelProto:
@@ -154,15 +171,21 @@ class _Lowering:
     def tiles(self, name: str) -> Tiles | None:
         """Return a tensor if it is in tile layout."""
         value = self.value(name)
+        if isinstance(value, Product):
+            matrix = self.b.op("Transpose", value.matrix, perm=[1, 0])
+            product = self.b.op("MatMul", value.rows, matrix)
+            value = self._values[name] = self.by_place(product, value.tiles)
         return value if isinstance(value, Tiles) else None
 
     def plain(self, name: str) -> str:
         """Return a tensor as it was in the original graph."""
-        value = self.value(name)
+        value = self.tiles(name) or self.value(name)
         if isinstance(value, str):
             return value
         if name not in self._plain:
-            self._plain[name] = value.plain() if isinstance(value, Deferred) else self.untile(value)
+            self._plain[name] = (
+                self.untile(value) if isinstance(value, Tiles) else value.plain()  # type: ignore[union-attr]
+            )
         return self._plain[name]
 
     def is_read_by(self, name: str, *op_types: str) -> bool:
@@ -206,7 +229,7 @@ class _Lowering:
             grid = self.grid_of(name)
             if grid is None:
                 return None
-            matrix, order = self._reading_rows(name), grid.reading_order
+            matrix, order = self.reading_rows(name), grid.reading_order
         else:
             tiles = self.spread(tiles)
             matrix, order = self.rows(tiles), tiles.order
@@ -230,7 +253,7 @@ class _Lowering:
             self.by_place(rows, Tiles("", like.grid, like.channels, clean=True)) if rows else None
         )
 
-    def _reading_rows(self, name: str) -> str:
+    def reading_rows(self, name: str) -> str:
         """Return a plain image (1, C, H, W) as rows (H·W + 1, C), the last one zeros."""
         b, channels = self.b, self.b.dimension(name, 1)
         matrix = b.op("Reshape", name, b.op("Concat", channels, b.integers(-1), axis=0))
@@ -307,23 +330,87 @@ class _Lowering:
 
 
 def _conv(low: _Lowering, node: NodeProto) -> Value | None:
+    """A 3×3 convolution with padding 1, by whichever way suits its channels."""
+    kernel = low.b.shape(node.input[1])
+    grid = low.grid_of(node.input[0])
+    if grid is None or kernel is None or not _is_same_3x3(node, kernel):
+        return None
+    outputs, inputs = (size if isinstance(size, int) else 0 for size in kernel[:2])
+    if not outputs or not inputs:
+        return None
+    if inputs <= FEW_CHANNELS:
+        return _conv_of_patches(low, node, grid, (outputs, inputs))
+    if outputs <= FEW_CHANNELS:
+        return _conv_to_patches(low, node, grid, (outputs, inputs))
+    return _winograd(low, node, grid, (outputs, inputs))
+
+
+def _conv_of_patches(
+    low: _Lowering, node: NodeProto, grid: Grid, channels: tuple[int, int]
+) -> Value | None:
+    """From few channels: gather the patch around each position, multiply by the kernel."""
+    b, (outputs, inputs) = low.b, channels
+    if not isinstance(low.value(node.input[0]), str):
+        return None
+    image, kernel = node.input[0], low.plain(node.input[1])
+    if len(node.input) > 2:
+        # A channel of ones carries the bias, which then does not reach the zero tile.
+        ones = b.op("Concat", b.integers(1, 1), grid.height, grid.width, axis=0)
+        image = b.op("Concat", image, b.op("Expand", b.constant(1.0, np.float32), ones), axis=1)
+        centre = b.constant([[[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]], np.float32)
+        bias = b.op("Reshape", low.plain(node.input[2]), b.integers(outputs, 1, 1, 1))
+        kernel = b.op("Concat", kernel, b.op("Mul", bias, centre), axis=1)
+        inputs += 1
+    patches = b.op(
+        "Gather", low.reading_rows(image), grid.reading_order.index(grid.patches), axis=0
+    )
+    matrix = b.op(
+        "Reshape",
+        b.op("Transpose", kernel, perm=[2, 3, 1, 0]),
+        b.integers(9 * inputs, outputs),
+    )
+    rows = b.op("MatMul", b.op("Reshape", patches, b.integers(-1, 9 * inputs)), matrix)
+    return low.by_place(rows, Tiles("", grid, outputs))
+
+
+def _conv_to_patches(
+    low: _Lowering, node: NodeProto, grid: Grid, channels: tuple[int, int]
+) -> Value | None:
+    """To few channels: multiply by the kernel first, then sum what each position sees."""
+    b, (outputs, inputs) = low.b, channels
+    tiles = low.tiles(node.input[0])
+    if tiles is None or tiles.places != "all" or len(node.input) > 2:
+        return None
+    kernel = b.op("Transpose", low.plain(node.input[1]), perm=[1, 2, 3, 0])
+    matrix = b.op("Reshape", kernel, b.integers(inputs, 9 * outputs))
+    products = b.op("MatMul", low.rows(tiles), matrix)
+    position = b.op(
+        "Reshape", tiles.order.index(grid.patches_everywhere, zero_tile=False), b.integers(-1, 9)
+    )
+    taps = b.op("Add", b.op("Mul", position, b.integers(9)), b.constant(np.arange(9), np.int64))
+    seen = b.op("Gather", b.op("Reshape", products, b.integers(-1, outputs)), taps, axis=0)
+    summing = b.constant(np.tile(np.eye(outputs), (9, 1)), np.float32)
+    image = b.op("MatMul", b.op("Reshape", seen, b.integers(-1, 9 * outputs)), summing)
+    shape = low.shape(Tiles("", grid, outputs))
+    return b.op("Reshape", b.op("Transpose", image, perm=[1, 0]), shape)
+
+
+def _winograd(
+    low: _Lowering, node: NodeProto, grid: Grid, channels: tuple[int, int]
+) -> Value | None:
     """Gather neighbourhoods, transform them, multiply by the transformed kernel, transform back."""
     original = low.mirrored_kernel(node.input[1])
-    kernel = original or node.input[1]
-    shape, grid = low.b.shape(kernel), low.grid_of(node.input[0])
-    if grid is None or not _is_worth_lowering(node, shape):
-        return None
     rows = low.gather(node.input[0], grid.neighbourhoods)
-    if rows is None or shape is None:
+    if rows is None:
         return None
     b, seen = low.b, (low.tile + 2) ** 2
-    outputs, inputs = (shape[1], shape[0]) if original else (shape[0], shape[1])
+    outputs, inputs = channels
     matrices = transforms(low.tile).mirrored() if original else transforms(low.tile)
     analysis = b.constant(np.kron(matrices.input, matrices.input), np.float32)
     spectrum = b.op("MatMul", analysis, b.op("Reshape", rows, b.integers(seen, -1)))
-    weight = low.transformed(kernel)
+    weight = low.transformed(original or node.input[1])
     weight = b.op("Transpose", weight, perm=[0, 2, 1]) if original else weight
-    cells = b.op("Reshape", spectrum, b.integers(seen, -1, int(inputs or 0)))
+    cells = b.op("Reshape", spectrum, b.integers(seen, -1, inputs))
     products = b.op("Reshape", b.op("MatMul", cells, weight), b.integers(seen, -1))
     synthesis = b.constant(_by_window(np.kron(matrices.output, matrices.output)), np.float32)
     if len(node.input) < 3:
@@ -332,22 +419,20 @@ def _conv(low: _Lowering, node: NodeProto) -> Value | None:
         # One product adds the bias too, and to all tiles but the zero tile.
         bias = b.op("Mul", grid.real_tiles, low.plain(node.input[2]))
         name = b.op("Gemm", synthesis, products, b.op("Reshape", bias, b.integers(1, -1)))
-    return Tiles(name, grid, int(outputs or 0))
+    return Tiles(name, grid, outputs)
 
 
-def _is_worth_lowering(node: NodeProto, kernel: tuple[Dimension, ...] | None) -> bool:
-    if kernel is None or len(kernel) != 4 or kernel[2:] != (3, 3):
-        return False
-    plain = (
-        attribute(node, "group", 1) == 1
+def _is_same_3x3(node: NodeProto, kernel: tuple[Dimension, ...]) -> bool:
+    """Tell whether a convolution is 3×3 and keeps the size of the picture."""
+    return (
+        len(kernel) == 4
+        and kernel[2:] == (3, 3)
+        and attribute(node, "group", 1) == 1
         and set(attribute(node, "strides", [1])) == {1}
         and set(attribute(node, "dilations", [1])) == {1}
         and set(attribute(node, "pads", [0])) == {1}
         and attribute(node, "auto_pad", "NOTSET") == "NOTSET"
     )
-    outputs, inputs = kernel[:2]
-    known = isinstance(outputs, int) and isinstance(inputs, int)
-    return plain and known and outputs * inputs >= MINIMUM_PRODUCTS  # type: ignore[operator]
 
 
 def _by_window(matrix: NDArray[Any]) -> NDArray[Any]:
@@ -376,6 +461,46 @@ def _keep_layout(low: _Lowering, node: NodeProto) -> Value | None:
     return replace(tiles, name=low.b.op(node.op_type, tiles.name, *node.input[1:], **attributes))
 
 
+def _cast(low: _Lowering, node: NodeProto) -> Value | None:
+    """A mask stays bool, a quarter of the size, until it is used."""
+    tiles = low.tiles(node.input[0])
+    from_bool = low.b.element_type(node.input[0]) == TensorProto.BOOL
+    if tiles is None or not from_bool or attribute(node, "to") != TensorProto.FLOAT:
+        return None
+    return Deferred(lambda: low.as_it_was(node), mask=tiles)
+
+
+def _masked(low: _Lowering, mask: Tiles, name: str) -> Value | None:
+    """The product of an image and a mask."""
+    tiles = low.tiles(name)
+    if tiles is None or tiles.grid is not mask.grid or "pooled" in (tiles.places, mask.places):
+        return None
+    b = low.b
+    # True, but not before the image is there: or a runtime that picks its own order would cast
+    # the masks of all layers at once, and keep them.
+    size = b.op("Size", tiles.name)
+    ready = b.op("And", mask.name, b.op("Equal", size, size))
+    numbers = replace(mask, name=b.op("Cast", ready, to=TensorProto.FLOAT))
+    product = b.op("Mul", low.windows(tiles), low.windows(numbers))
+    return replace(low.flat(product, numbers), clean=tiles.clean or mask.clean)
+
+
+def _add(low: _Lowering, node: NodeProto) -> Value | None:
+    """A sum; one with a product is computed together with it."""
+    for name, other in (node.input, reversed(node.input)):
+        product = low.value(name)
+        if not isinstance(product, Product):
+            continue
+        tiles = low.tiles(other)
+        same = tiles is not None and tiles == replace(
+            product.tiles, name=tiles.name, clean=tiles.clean
+        )
+        if tiles is not None and same:
+            total = low.b.op("Gemm", product.rows, product.matrix, low.rows(tiles), transB=1)
+            return low.by_place(total, replace(tiles, clean=tiles.clean and product.tiles.clean))
+    return _binary(low, node)
+
+
 def _binary(low: _Lowering, node: NodeProto) -> Value | None:
     """Elementwise operators of two tensors of equal shape."""
     first, second = (low.tiles(name) for name in node.input)
@@ -400,14 +525,18 @@ def _binary(low: _Lowering, node: NodeProto) -> Value | None:
 
 
 def _scale(low: _Lowering, node: NodeProto) -> Value | None:
-    """A product, perhaps with a scalar or a tensor of equal elements."""
+    """A product, perhaps with a mask, a scalar, or a tensor of equal elements."""
     for name, other in (node.input, reversed(node.input)):
+        factor = low.value(name)
+        if isinstance(factor, Deferred) and factor.mask is not None:
+            return _masked(low, factor.mask, other)
         scalar, value = _scalar(low, name), low.value(other)
         if scalar is None or isinstance(value, str):
             continue
+        value = low.tiles(other) or value
         if isinstance(value, Tiles):
             return replace(value, name=low.b.op("Mul", value.name, scalar))
-        if value.uniform is not None:
+        if isinstance(value, Deferred) and value.uniform is not None:
             product = low.b.op("Mul", value.uniform, scalar)
             return Deferred(lambda: low.as_it_was(node), uniform=product)
     return _binary(low, node)
@@ -508,17 +637,22 @@ def _max_unpool(low: _Lowering, node: NodeProto) -> Value | None:
 
 def _reshape(low: _Lowering, node: NodeProto) -> Value | None:
     """An image unrolled to a matrix, or rolled up again."""
-    tiles, target = low.tiles(node.input[0]), low.b.value_of(node.input[1])
+    value, target = low.value(node.input[0]), low.b.value_of(node.input[1])
+    tiles = value.tiles if isinstance(value, Product) else low.tiles(node.input[0])
     if tiles is None:
         return None
     if target is not None:
+        tiles = low.tiles(node.input[0]) or tiles
         unrolled = tiles.form == "image" and target.tolist() == [tiles.channels, -1]
         return replace(low.cleaned(low.spread(tiles)), form="matrix") if unrolled else None
     sizes = low.b.producer(node.input[1])
     like = low.tiles(sizes.input[0]) if sizes is not None and sizes.op_type == "Shape" else None
     if like is None or like.form != "image" or like.channels != tiles.channels:
         return None
-    return replace(tiles, form="image") if like.picture is tiles.picture else None
+    if like.picture is not tiles.picture:
+        return None
+    rolled = replace(tiles, form="image")
+    return replace(value, tiles=rolled) if isinstance(value, Product) else rolled
 
 
 def _transpose(low: _Lowering, node: NodeProto) -> Value | None:
@@ -536,17 +670,20 @@ def _matmul(low: _Lowering, node: NodeProto) -> Value | None:
         forms = (left.form, right.form) == ("matrix", "transposed")
         if not forms or left.grid is not right.grid or not (left.clean or right.clean):
             return None
-        return low.b.op(
-            "MatMul", low.b.op("Transpose", low.rows(left), perm=[1, 0]), low.rows(right)
-        )
+        # One product per place, then their sum: more to share between threads, less to round.
+        stacks = [
+            low.b.op("Reshape", tiles.name, low.b.integers(tiles.count, -1, tiles.channels))
+            for tiles in (left, right)
+        ]
+        by_place = low.b.op("MatMul", low.b.op("Transpose", stacks[0], perm=[0, 2, 1]), stacks[1])
+        return low.b.op("ReduceSum", by_place, low.b.integers(0), keepdims=0)
     shape = low.b.shape(node.input[0])
     if right is None or right.form != "matrix" or shape is None or len(shape) != 2:
         return None
     if not isinstance(shape[0], int):
         return None
-    matrix = low.b.op("Transpose", low.plain(node.input[0]), perm=[1, 0])
-    product = low.b.op("MatMul", low.rows(right), matrix)
-    return low.by_place(product, replace(right, channels=shape[0]))
+    result = replace(right, name="", channels=shape[0])
+    return Product(low.rows(right), low.plain(node.input[0]), result)
 
 
 def _shape(low: _Lowering, node: NodeProto) -> Value | None:
@@ -600,9 +737,9 @@ def _unsqueeze(low: _Lowering, node: NodeProto) -> Value | None:
 
 
 LOWERINGS: dict[str, Callable[[_Lowering, NodeProto], Value | None]] = {
-    "Add": _binary,
+    "Add": _add,
     "AveragePool": _average_pool,
-    "Cast": _keep_layout,
+    "Cast": _cast,
     "Conv": _conv,
     "Expand": _expand,
     "Greater": _keep_layout,

@@ -17,19 +17,24 @@ from onnx import TensorProto
 
 from ortist.export.builder import GraphBuilder
 
+_HERE = np.zeros(1, np.int64)
+_AROUND = np.arange(-1, 2)
+
 
 @dataclass(frozen=True, eq=False)
 class Places:
     """Coordinates in a picture for the places of every tile, as int64 tensors, by name.
 
-    Both have six axes: (window row, window column, row in window, column in window, tile row, tile
-    column). ``rows`` varies along the even ones, ``columns`` along the odd ones.
+    Both have eight axes: (window row, window column, row and column in the window, tile row, tile
+    column, tap row, tap column). ``rows`` varies along the even ones, ``columns`` the odd ones.
     """
 
     rows: str
     columns: str
     count: int
     """Places per tile."""
+    taps: int
+    """Positions that each place looks at: 9 for all that a 3×3 kernel covers, or 1."""
 
 
 class Grid:
@@ -91,26 +96,43 @@ class Grid:
         return self._places(np.arange(self.edge + 2) - 1, self.edge)
 
     @cached_property
+    def patches(self) -> Places:
+        """For each position of a tile, in the order of the layout, the 3×3 around it."""
+        half = self.edge // 2
+        return self._places(np.arange(self.edge).reshape(half, 2), self.edge, taps=_AROUND)
+
+    @cached_property
     def everywhere(self) -> Places:
         """All positions of the picture, row by row, as if each were a tile."""
         return self._places(np.zeros(1, np.int64), 1, (self.height, self.width))
 
+    @cached_property
+    def patches_everywhere(self) -> Places:
+        """For each position of the picture, row by row, the 3×3 around it."""
+        return self._places(np.zeros(1, np.int64), 1, (self.height, self.width), _AROUND)
+
     def _places(
-        self, offsets: NDArray[np.int64], stride: int, tiles: tuple[str, str] | None = None
+        self,
+        offsets: NDArray[np.int64],
+        stride: int,
+        tiles: tuple[str, str] | None = None,
+        taps: NDArray[np.int64] = _HERE,
     ) -> Places:
-        """Return coordinates stride·tile + offset; offsets are (windows,) or (windows, 2)."""
+        """Return stride·tile + offset + tap; offsets are (windows,) or (windows, 2)."""
         b = self._b
         zero, one = b.constant(0, np.int64), b.constant(1, np.int64)
         coordinates = []
         for axis, count in enumerate(tiles or self._sides):
             every = b.op("Range", zero, b.op("Squeeze", count), one)
-            shape = np.ones(6, np.int64)
+            shape = np.ones(8, np.int64)
             shape[4 + axis] = -1
             corner = b.op("Reshape", b.op("Mul", every, b.integers(stride)), b.integers(*shape))
-            shape = np.ones(6, np.int64)
-            shape[[axis, 2 + axis][: offsets.ndim]] = offsets.shape
-            coordinates.append(b.op("Add", corner, b.constant(offsets.reshape(shape), np.int64)))
-        return Places(coordinates[0], coordinates[1], offsets.size**2)
+            within = np.ones(8, np.int64), np.ones(8, np.int64)
+            within[0][[axis, 2 + axis][: offsets.ndim]] = offsets.shape
+            within[1][6 + axis] = taps.size
+            offset = offsets.reshape(within[0]) + taps.reshape(within[1])
+            coordinates.append(b.op("Add", corner, b.constant(offset, np.int64)))
+        return Places(coordinates[0], coordinates[1], offsets.size**2, taps.size**2)
 
     @cached_property
     def mask(self) -> str:
@@ -172,7 +194,7 @@ class RowOrder:
         self._maps: dict[tuple[Places, bool], str] = {}
 
     def index(self, places: Places, zero_tile: bool = True) -> str:
-        """Return the row of each place of each tile, int64, flat.
+        """Return the row of each tap of each place of each tile, int64, (places, tiles, taps) flat.
 
         Places outside the picture get the row of zeros, as do those of one more tile at the end
         if ``zero_tile``.
@@ -190,7 +212,7 @@ class RowOrder:
         index = b.op("Min", b.op("Add", *shares), self._last)
         if zero_tile:
             by_tile = b.op("Reshape", index, b.integers(places.count, -1))
-            extra = b.op("Expand", self._last, b.integers(places.count, 1))
+            extra = b.op("Expand", self._last, b.integers(places.count, places.taps))
             index = b.op("Concat", by_tile, extra, axis=1)
         return b.op("Reshape", index, b.integers(-1))
 
