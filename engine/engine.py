@@ -29,9 +29,11 @@ from ortist.engine.objective import Objective
 from ortist.engine.options import INITS, Options
 from ortist.engine.results import Costs, Result, Step
 from ortist.engine.sessions import Device, Graph, Tensor
-from ortist.engine.winograd import TRANSFORMED_SUFFIX
+from ortist.engine.winograd import TRANSFORMED_SUFFIX, WINOGRAD_TILE
 
 KERNELS = ("auto", "direct", "winograd")
+WINOGRAD_MIN_PIXELS = 128 * 128
+"""Below, transforming the kernels takes longer than the faster steps save."""
 Styles = ImageSource | Sequence[ImageSource]
 NOISE_RANGE = 20.0
 """The noise start draws from uniform(-20, 20), as the reference notebook."""
@@ -193,9 +195,10 @@ class Engine:
 
     def _tile(self, pixels: int) -> int:
         """Return the tile size for a picture of so many pixels, 0 for plain convolutions."""
-        if self._kernel == "direct" or (self._kernel == "auto" and not self._device.is_cpu):
-            return 0
-        return 4
+        if self._kernel == "auto":
+            worth_it = self._device.is_cpu and pixels >= WINOGRAD_MIN_PIXELS
+            return WINOGRAD_TILE if worth_it else 0
+        return WINOGRAD_TILE if self._kernel == "winograd" else 0
 
     def _graph(self, kind: Kind, key: GraphKey) -> Graph:
         """Return a graph, loaded at its first use."""

@@ -127,6 +127,8 @@ class Device:
         options.enable_mem_pattern = False
         if in_order:
             options.execution_order = self._runtime.ExecutionOrder.PRIORITY_BASED
+            # Beyond the basic level, nodes are fused to new ones that come late in that order.
+            options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.use_deterministic_compute = True
         options.log_severity_level = 3
         options.add_session_config_entry(

@@ -13,7 +13,7 @@ from ortist.engine.artifacts import MANIFEST, MANIFEST_FORMAT, GraphKey
 from ortist.engine.errors import InputError
 from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.options import Options
-from ortist.engine.winograd import POINTS
+from ortist.engine.winograd import WINOGRAD_TILE
 from ortist.export.graphs import DERIVATIONS
 from ortist.export.storage import pack_weights, refer_weights, tensor_table
 from ortist.export.weights import VGG19Weights, load_weights
@@ -73,7 +73,7 @@ def _graphs(weights: VGG19Weights) -> tuple[dict[str, bytes], dict[str, dict[str
         add(name, features, kind="features", pooling=pooling, layers=list(LAYERS))
         if pooling != Options.pooling:
             continue
-        for tile, kind in product((0, *POINTS), DERIVATIONS):
+        for tile, kind in product((0, WINOGRAD_TILE), DERIVATIONS):
             key = GraphKey.of(pooling, Options.content_layers, Options.style_layers, tile)
             name = f"vgg19-{pooling}-{kind}{f'-winograd{tile}' if tile else ''}.onnx"
             add(name, DERIVATIONS[kind](features, key), kind=kind, **asdict(key))

@@ -52,6 +52,13 @@ class GraphBuilder:
         self.graph.node.append(helper.make_node(op_type, inputs, names, first, **attributes))
         return first
 
+    def split(self, tensor: str, parts: int, axis: int) -> list[str]:
+        """Return ``tensor`` cut into parts of nearly equal size along an axis."""
+        if parts == 1:
+            return [tensor]
+        first = self.op("Split", tensor, outputs=parts, axis=axis, num_outputs=parts)
+        return [first, *(f"{first}:{index}" for index in range(1, parts))]
+
     def unused(self, name: str) -> str:
         """Return ``name``, with a number appended if a tensor already has that name."""
         candidate, number = name, 1

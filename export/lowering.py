@@ -22,6 +22,11 @@ from ortist.export.tiles import Grid, Places, RowOrder
 
 FEW_CHANNELS = 8
 """With at most so many channels in or out, a plain product beats the transforms of Winograd."""
+CHUNKED_CHANNELS = 512
+"""A convolution of C channels works through its tiles in so many / C chunks.
+
+Fewer intermediate results are alive at a time then, and more of them in the caches.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Tiles:
         places: ``"all"`` positions; ``"pooled"``, those of the coarser picture in the same tiles;
             ``"windows"``, one value for each window, which stands for its four positions.
         clean: whether positions outside the picture are zero.
+        rectified: whether negative values are zero already.
     """
 
     name: str
@@ -45,6 +51,7 @@ class Tiles:
     form: Literal["image", "matrix", "transposed"] = "image"
     places: Literal["all", "pooled", "windows"] = "all"
     clean: bool = False
+    rectified: bool = False
 
     @property
     def picture(self) -> Grid:
@@ -192,6 +199,10 @@ class _Lowering:
         """Tell whether a node of one of those types reads a tensor of the original graph."""
         return any(node.op_type in op_types for node in self._consumers[name])
 
+    def is_only_read_by(self, name: str, op_type: str) -> bool:
+        """Tell whether all that reads a tensor of the original graph is nodes of one type."""
+        return {node.op_type for node in self._consumers[name]} == {op_type}
+
     def grid_of(self, name: str) -> Grid | None:
         """Return the grid of an image; None if its size or batch cannot be told.
 
@@ -222,18 +233,21 @@ class _Lowering:
         """Return ``tiles`` with other values, given as rows."""
         return replace(tiles, name=self.b.op("Reshape", rows, self.b.integers(tiles.count, -1)))
 
+    def source(self, name: str) -> tuple[str, RowOrder] | None:
+        """Return an image as a matrix of rows, whatever its layout, and their order."""
+        tiles = self.tiles(name)
+        if tiles is not None:
+            tiles = self.spread(tiles)
+            return self.rows(tiles), tiles.order
+        grid = self.grid_of(name)
+        return None if grid is None else (self.reading_rows(name), grid.reading_order)
+
     def gather(self, name: str, places: Places) -> str | None:
         """Return the rows of an image at ``places``, whatever its layout."""
-        tiles = self.tiles(name)
-        if tiles is None:
-            grid = self.grid_of(name)
-            if grid is None:
-                return None
-            matrix, order = self.reading_rows(name), grid.reading_order
-        else:
-            tiles = self.spread(tiles)
-            matrix, order = self.rows(tiles), tiles.order
-        return self.b.op("Gather", matrix, order.index(places), axis=0)
+        source = self.source(name)
+        if source is None:
+            return None
+        return self.b.op("Gather", source[0], source[1].index(places), axis=0)
 
     def tiled(self, name: str, like: Tiles) -> Tiles | None:
         """Return an image of the size of ``like`` in its layout, None if it has another size."""
@@ -399,27 +413,39 @@ def _winograd(
     low: _Lowering, node: NodeProto, grid: Grid, channels: tuple[int, int]
 ) -> Value | None:
     """Gather neighbourhoods, transform them, multiply by the transformed kernel, transform back."""
-    original = low.mirrored_kernel(node.input[1])
-    rows = low.gather(node.input[0], grid.neighbourhoods)
-    if rows is None:
+    found = low.source(node.input[0])
+    if found is None:
         return None
-    b, seen = low.b, (low.tile + 2) ** 2
-    outputs, inputs = channels
+    rows, order = found
+    b, (outputs, inputs) = low.b, channels
+    original = low.mirrored_kernel(node.input[1])
+    kernel = low.transformed(original or node.input[1])
+    kernel = b.op("Transpose", kernel, perm=[0, 2, 1]) if original else kernel
+    bias = low.plain(node.input[2]) if len(node.input) > 2 else None
     matrices = transforms(low.tile).mirrored() if original else transforms(low.tile)
     analysis = b.constant(np.kron(matrices.input, matrices.input), np.float32)
-    spectrum = b.op("MatMul", analysis, b.op("Reshape", rows, b.integers(seen, -1)))
-    weight = low.transformed(original or node.input[1])
-    weight = b.op("Transpose", weight, perm=[0, 2, 1]) if original else weight
-    cells = b.op("Reshape", spectrum, b.integers(seen, -1, inputs))
-    products = b.op("Reshape", b.op("MatMul", cells, weight), b.integers(seen, -1))
     synthesis = b.constant(_by_window(np.kron(matrices.output, matrices.output)), np.float32)
-    if len(node.input) < 3:
-        name = b.op("MatMul", synthesis, products)
-    else:
+    seen = (low.tile + 2) ** 2
+    chunks = max(1, CHUNKED_CHANNELS // max(channels))
+    rectified = low.is_only_read_by(node.output[0], "Relu")
+
+    def one(index: str, real: str) -> str:
+        spectrum = b.op("Reshape", b.op("Gather", rows, index, axis=0), b.integers(seen, -1))
+        spectrum = b.op("MatMul", analysis, spectrum)
+        products = b.op("MatMul", b.op("Reshape", spectrum, b.integers(seen, -1, inputs)), kernel)
+        products = b.op("Reshape", products, b.integers(seen, -1))
+        if bias is None:
+            return b.op("MatMul", synthesis, products)
         # One product adds the bias too, and to all tiles but the zero tile.
-        bias = b.op("Mul", grid.real_tiles, low.plain(node.input[2]))
-        name = b.op("Gemm", synthesis, products, b.op("Reshape", bias, b.integers(1, -1)))
-    return Tiles(name, grid, outputs)
+        offset = b.op("Reshape", b.op("Mul", real, bias), b.integers(1, -1))
+        total = b.op("Gemm", synthesis, products, offset)
+        return b.op("Relu", total) if rectified else total
+
+    index = b.op("Reshape", order.index(grid.neighbourhoods), b.integers(seen, -1))
+    indices, reals = b.split(index, chunks, axis=1), b.split(grid.real_tiles, chunks, axis=0)
+    parts = [one(*pair) for pair in zip(indices, reals, strict=True)]
+    name = b.op("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+    return Tiles(name, grid, outputs, rectified=rectified and bias is not None)
 
 
 def _is_same_3x3(node: NodeProto, kernel: tuple[Dimension, ...]) -> bool:
@@ -446,7 +472,8 @@ def _relu(low: _Lowering, node: NodeProto) -> Value | None:
     tiles = low.tiles(node.input[0])
     if tiles is None:
         return None
-    positive = replace(tiles, name=low.b.op("Relu", tiles.name))
+    positive = tiles if tiles.rectified else replace(tiles, name=low.b.op("Relu", tiles.name))
+    positive = replace(positive, rectified=False)
     # What is summed over positions must be zero outside; convolutions do not look there.
     measured = low.is_read_by(node.output[0], "Reshape", "Sub", "ReduceSumSquare")
     return low.cleaned(positive) if measured else positive

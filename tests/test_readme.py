@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the pictures that the README speaks of."""
     shutil.copy(EXAMPLES / "content.jpg", tmp_path / "photo.jpg")
     shutil.copy(EXAMPLES / "style.jpg", tmp_path / "painting.jpg")
-    shutil.copy(EXAMPLES / "style.jpg", tmp_path / "sketch.png")
+    shutil.copy(EXAMPLES / "style.jpg", tmp_path / "sketch.jpg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
