@@ -17,6 +17,7 @@ from ortist.cli.layers import parse_layers
 from ortist.cli.outputs import Log, Pictures
 from ortist.cli.progress import print_costs, progress_bar
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
+from ortist.engine.engine import KERNELS
 from ortist.engine.images import OUTPUT_EXTENSIONS, ImageSource, fit_size, read_image, write_image
 from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.options import INITS
@@ -103,6 +104,9 @@ def stylize(
     threads: Annotated[
         int | None, _machine(min=1, help="CPU threads.", show_default="all cores")
     ] = None,
+    kernel: Annotated[
+        str, _machine(metavar="|".join(KERNELS), help="How convolutions are computed.")
+    ] = KERNELS[0],
     models: Annotated[
         Path | None,
         _machine(metavar="DIR", help="Models made by ortist export.", show_default="as shipped"),
@@ -138,7 +142,7 @@ def stylize(
         quiet=quiet,
     )
     try:
-        _stylize(content, style, options, reports, partial(Engine, device, threads, models))
+        _stylize(content, style, options, reports, partial(Engine, device, threads, models, kernel))
     except KeyboardInterrupt:
         typer.echo("interrupted; the picture was not written", err=True)
         raise typer.Exit(INTERRUPTED) from None

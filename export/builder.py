@@ -53,10 +53,17 @@ class GraphBuilder:
         return first
 
     def split(self, tensor: str, parts: int, axis: int) -> list[str]:
-        """Return ``tensor`` cut into parts of nearly equal size along an axis."""
+        """Return ``tensor`` cut along an axis; the sizes of the parts differ by 1 at most."""
         if parts == 1:
             return [tensor]
-        first = self.op("Split", tensor, outputs=parts, axis=axis, num_outputs=parts)
+        length = self.op("Shape", tensor, start=axis, end=axis + 1)
+        shares = self.op("Mul", length, self.integers(*range(parts + 1)))
+        ends = self.op("Div", shares, self.integers(parts))
+        zero, one = self.integers(0), self.integers(1)
+        later = self.op("Slice", ends, one, self.integers(parts + 1), zero)
+        earlier = self.op("Slice", ends, zero, self.integers(parts), zero)
+        sizes = self.op("Sub", later, earlier)
+        first = self.op("Split", tensor, sizes, outputs=parts, axis=axis)
         return [first, *(f"{first}:{index}" for index in range(1, parts))]
 
     def unused(self, name: str) -> str:

@@ -650,9 +650,9 @@ def _max_unpool(low: _Lowering, node: NodeProto) -> Value | None:
     b, axis = low.b, low.b.integers(1)
     values = low.windows(activation)
     largest = b.op("Equal", values, b.op("ReduceMax", values, axis, keepdims=1))
-    first = b.op("Split", largest, axis=1, outputs=4, num_outputs=4)
+    first, *others = b.split(largest, 4, axis=1)
     taken, chosen = first, [first]
-    for here in (f"{first}:{place}" for place in (1, 2, 3)):
+    for here in others:
         chosen.append(
             b.op("Greater", *[b.op("Cast", t, to=TensorProto.FLOAT) for t in (here, taken)])
         )

@@ -1,0 +1,189 @@
+"""Lowered graphs compute what the graphs they were made from compute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from ortist.engine.winograd import POINTS, TRANSFORMED_SUFFIX, transform_kernel
+from ortist.export.builder import schedule
+from ortist.export.differentiate import differentiate
+from ortist.export.lowering import lower
+
+Array = NDArray[Any]
+CHANNELS = {"W1": (12, 3), "W2": (16, 12), "W3": (12, 16), "W4": (3, 12)}
+
+
+def network(pooling: str, between: str = "Relu") -> ModelProto:
+    """A network with every operator that is lowered, its gradient at the image included.
+
+    Two convolutions, pooling, two more; a Gram matrix, a squared difference and a mean.
+    """
+    model = onnx.parser.parse_model(f"""<ir_version: 9, opset_import: ["": 18]>
+    g (float[1,3,height,width] image, float[1,12,"height/2","width/2"] target,
+       float[12,3,3,3] W1, float[12] b1, float[16,12,3,3] W2, float[16] b2,
+       float[12,16,3,3] W3, float[12] b3)
+      => (float J, float[16,16] gram)
+      <float[1,12,"height/2","width/2"] a3, float[1,16,height,width] a2,
+       float[1,12,height,width] a1>
+    {{
+        p1 = Conv <pads = [1, 1, 1, 1]> (image, W1, b1)
+        a1 = {between} (p1)
+        p2 = Conv <pads = [1, 1, 1, 1]> (a1, W2, b2)
+        a2 = Relu (p2)
+        h = {pooling} <kernel_shape = [2, 2], strides = [2, 2]> (a2)
+        p3 = Conv <pads = [1, 1, 1, 1]> (h, W3, b3)
+        a3 = Relu (p3)
+        rows = Constant <value = int64[2] {{16, -1}}> ()
+        flat = Reshape (a2, rows)
+        turned = Transpose <perm = [1, 0]> (flat)
+        products = MatMul (flat, turned)
+        sizes = Shape <start = 1> (flat)
+        count = Cast <to = 1> (sizes)
+        gram = Div (products, count)
+        style = ReduceSumSquare <keepdims = 0> (gram)
+        difference = Sub (a3, target)
+        last = Constant <value = int64[1] {{-1}}> ()
+        lines = ReduceSumSquare <keepdims = 0> (difference, last)
+        content = ReduceSum <keepdims = 0> (lines)
+        J = Add (style, content)
+    }}""")
+    return differentiate(model, "J", "image")
+
+
+def inputs(height: int, width: int) -> dict[str, Array]:
+    random = np.random.default_rng(height * width)
+    values: dict[str, Array] = {
+        "image": random.uniform(-1, 1, (1, 3, height, width)),
+        "target": random.uniform(0, 1, (1, 12, height // 2, width // 2)),
+    }
+    for number, (name, shape) in enumerate(list(CHANNELS.items())[:3], start=1):
+        values[name] = random.normal(0, 0.3, (*shape, 3, 3))
+        # Large biases would show wherever something outside the picture is not zero.
+        values[f"b{number}"] = random.uniform(1, 2, shape[0])
+    return {name: value.astype(np.float32) for name, value in values.items()}
+
+
+def run(model: ModelProto, feeds: dict[str, Array]) -> dict[str, Array]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, ["CPUExecutionProvider"]
+    )
+    wanted = [value.name for value in session.get_inputs()]
+    outputs = [value.name for value in session.get_outputs()]
+    values = session.run(outputs, {name: feeds[name] for name in wanted})
+    return dict(zip(outputs, values, strict=True))
+
+
+def with_transformed(model: ModelProto, feeds: dict[str, Array], tile: int) -> dict[str, Array]:
+    extra = {
+        value.name: transform_kernel(feeds[value.name.removesuffix(TRANSFORMED_SUFFIX)], tile)
+        for value in model.graph.input
+        if value.name.endswith(TRANSFORMED_SUFFIX)
+    }
+    return {**feeds, **extra}
+
+
+def check_same(model: ModelProto, feeds: dict[str, Array], tile: int) -> ModelProto:
+    lowered = lower(model, tile)
+    schedule(lowered)
+    onnx.checker.check_model(lowered, full_check=True)
+    assert {node.domain for node in lowered.graph.node} == {""}
+    expected, found = run(model, feeds), run(lowered, with_transformed(lowered, feeds, tile))
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        scale = np.abs(value).max()
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-5 * scale, err_msg=name)
+    return lowered
+
+
+def convolutions(model: ModelProto) -> int:
+    return sum(node.op_type == "Conv" for node in model.graph.node)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (17, 23), (4, 5), (35, 8)], ids=str)
+@pytest.mark.parametrize("pooling", ["AveragePool", "MaxPool"])
+@pytest.mark.parametrize("tile", POINTS)
+def test_lowered_graphs_compute_the_same(tile: int, pooling: str, size: tuple[int, int]) -> None:
+    lowered = check_same(network(pooling), inputs(*size), tile)
+    assert convolutions(lowered) == 0
+
+
+def test_one_lowered_graph_serves_all_sizes() -> None:
+    model = network("AveragePool")
+    lowered = lower(model, 4)
+    for size in ((16, 16), (19, 41), (16, 16)):
+        feeds = inputs(*size)
+        found = run(lowered, with_transformed(lowered, feeds, 4))["gradient/image"]
+        expected = run(model, feeds)["gradient/image"]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+def test_operators_that_are_not_lowered_get_their_tensors_as_they_were() -> None:
+    lowered = check_same(network("AveragePool", between="Sigmoid"), inputs(18, 21), 4)
+    assert convolutions(lowered) == 0
+
+
+def test_convolutions_of_another_kind_stay() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+    g (float[1,12,height,width] image, float[16,12,3,3] W2, float[12,16,1,1] V)
+      => (float J) {
+        a = Conv <pads = [1, 1, 1, 1]> (image, W2)
+        b = Conv (a, V)
+        c = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (b, W2)
+        J = ReduceSumSquare <keepdims = 0> (c)
+    }""")
+    feeds = {
+        **inputs(14, 15),
+        "image": np.random.default_rng(0).uniform(-1, 1, (1, 12, 14, 15)).astype(np.float32),
+        "V": np.random.default_rng(1).normal(0, 0.3, (12, 16, 1, 1)).astype(np.float32),
+    }
+    lowered = check_same(differentiate(model, "J", "image"), feeds, 4)
+    # The 1×1 and the strided one, and the backward of the 1×1 and, its size unknown, of the first.
+    assert convolutions(lowered) == 4
+
+
+def test_of_tied_maxima_only_one_gets_the_gradient() -> None:
+    # On a flat picture rounding decides which one; were it all four, the norm would be 4 times.
+    feeds = inputs(64, 64)
+    feeds["image"] = np.full_like(feeds["image"], 0.5)
+    model = network("MaxPool")
+    lowered = lower(model, 4)
+    found = run(lowered, with_transformed(lowered, feeds, 4))["gradient/image"]
+    expected = run(model, feeds)["gradient/image"]
+    assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=0.3)
+
+
+def test_batches_are_left_alone() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+    g (float[batch,12,8,8] image, float[16,12,3,3] W2) => (float[batch,16,8,8] y) {
+        y = Conv <pads = [1, 1, 1, 1]> (image, W2)
+    }""")
+    assert lower(model, 4).SerializeToString() == model.SerializeToString()
+
+
+def test_an_unknown_tile_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="tile is 5, accepted are 4, 6"):
+        lower(network("AveragePool"), 5)
+
+
+def test_schedule_keeps_few_tensors_alive() -> None:
+    # As written, all exponentials are there before the first sum.
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+    g (float[4] x) => (float[4] y) {
+        a = Exp (x)
+        b = Neg (x)
+        c = Abs (x)
+        ab = Add (a, b)
+        y = Add (ab, c)
+    }""")
+    schedule(model)
+    assert [node.output[0] for node in model.graph.node] == ["b", "a", "ab", "c", "y"]
+    onnx.checker.check_model(model, full_check=True)
