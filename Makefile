@@ -1,4 +1,5 @@
-# The two commands of the README, `make demo` and `make test`; both need Python 3.11 or newer.
+# The two commands of the README, `make demo` and `make test`, and the benchmark, `make bench` or
+# `make bench BENCH_OPTIONS=--full`; all need Python 3.11 or newer.
 PYTHON ?= python3
 # Options of the demo's run, enough for a picture within two minutes on two slow cores.
 DEMO_OPTIONS ?= --size 320 --steps 80 --init content --learning-rate 4 --tv 5e4
@@ -9,7 +10,7 @@ PACKAGES := cli engine export models
 SOURCES := pyproject.toml README.md LICENSE NOTICE $(PACKAGES) \
 	$(wildcard $(PACKAGES:=/*.py) models/*.json models/*.onnx models/*.weights)
 
-.PHONY: demo test
+.PHONY: demo test bench
 .NOTPARALLEL:
 
 demo: .venv/installed
@@ -23,6 +24,9 @@ test: .venv-test/installed
 	.venv-test/bin/ruff format --check
 	.venv-test/bin/mypy $(foreach package,$(filter-out models,$(PACKAGES)),-p ortist.$(package))
 	.venv-test/bin/pytest
+
+bench: .venv-bench/installed
+	.venv-bench/bin/python bench/run.py $(BENCH_OPTIONS)
 
 # What setuptools finds in build/ it packs again, removed files included: hence the rm.
 .venv/installed: $(LOCK) $(SOURCES)
@@ -39,4 +43,11 @@ test: .venv-test/installed
 .venv-test/installed: .venv-test/locked $(SOURCES)
 	rm -rf build
 	.venv-test/bin/pip install --disable-pip-version-check --quiet --no-deps .
+	touch $@
+
+.venv-bench/installed: requirements/bench.txt $(LOCK) $(SOURCES)
+	$(PYTHON) -m venv .venv-bench
+	rm -rf build
+	.venv-bench/bin/pip install --disable-pip-version-check --quiet --constraint $(LOCK) \
+		--requirement requirements/bench.txt '.[cpu]'
 	touch $@

@@ -51,13 +51,15 @@ def shipped_weights() -> VGG19Weights:
 
 
 class TorchObjective:
-    """The function that :class:`ortist.engine.objective.Objective` computes, in float64.
+    """The function that :class:`ortist.engine.objective.Objective` computes.
 
     Args:
         weights: of the network.
         content: float (1, 3, H, W), RGB, 0..255.
         styles: the same, of any sizes, each with its share in the blend.
         options: the weights, layers and pooling; the rest is not looked at.
+        dtype: to compute in.
+        memory_format: of images, activations and kernels.
     """
 
     def __init__(
@@ -66,23 +68,24 @@ class TorchObjective:
         content: NDArray[np.float32],
         styles: list[tuple[NDArray[np.float32], float]],
         options: Options,
+        *,
+        dtype: torch.dtype = torch.float64,
+        memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
-        self._mean = torch.tensor(weights.mean, dtype=torch.float64).reshape(1, 3, 1, 1)
+        self._dtype, self._memory_format = dtype, memory_format
+        self._mean = torch.tensor(weights.mean, dtype=dtype).reshape(1, 3, 1, 1)
         self._options = options
         self._content_layers = layer_weights(options.content_layers)
         self._style_layers = layer_weights(options.style_layers)
         wanted = {*self._content_layers, *self._style_layers}
         self._convolutions: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         for name, layer in weights.layers.items():
-            kernel, bias = torch.tensor(layer.decoded()), torch.tensor(layer.bias)
-            self._convolutions[name] = kernel.double(), bias.double()
+            self._convolutions[name] = self._image(layer.decoded()), self._vector(layer.bias)
             if wanted <= self._convolutions.keys():
                 break
         with torch.no_grad():
-            self._content = self._activations(torch.tensor(content).double())
-            measured = [
-                (self._activations(torch.tensor(style).double()), share) for style, share in styles
-            ]
+            self._content = self._activations(self._image(content))
+            measured = [(self._activations(self._image(style)), share) for style, share in styles]
             self._grams = {
                 layer: sum(
                     (share * _gram(activations[layer]) for activations, share in measured),
@@ -93,7 +96,7 @@ class TorchObjective:
 
     def evaluate(self, pixels: NDArray[np.float32]) -> Evaluation:
         """Return costs and gradient at ``pixels``, float32 (1, 3, H, W), RGB, 0..255."""
-        image = torch.tensor(pixels).double().requires_grad_()
+        image = self._image(pixels).requires_grad_()
         activations = self._activations(image)
         costs: dict[str, torch.Tensor] = {}
         total = torch.zeros(())
@@ -111,6 +114,12 @@ class TorchObjective:
         (gradient,) = torch.autograd.grad(total, image)
         values = {name: cost.item() for name, cost in costs.items()}
         return Evaluation(values, total.item(), gradient.numpy())
+
+    def _image(self, values: NDArray[np.float32]) -> torch.Tensor:
+        return torch.tensor(values, dtype=self._dtype).to(memory_format=self._memory_format)
+
+    def _vector(self, values: NDArray[np.float32]) -> torch.Tensor:
+        return torch.tensor(values, dtype=self._dtype)
 
     def _activations(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         pool = (

@@ -1,0 +1,184 @@
+"""Compares ortist with PyTorch and with pastiche: seconds per evaluation, memory, start-up.
+
+Usage: run.py [--full] [--output FOLDER]
+
+Contenders take turns, each time in a new process; the table shows medians and the spread over all
+rounds. Writes bench.json and bench.png to the output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).parent
+CONTENDERS = (
+    "ortist winograd",
+    "ortist direct",
+    "torch nchw",
+    "torch nhwc",
+    "torch nhwc, memory kept",
+)
+# glibc gives large blocks back to the system at once and gets them again, zeroed, page by page.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+QUICK_SIZES = ((256, 256), (400, 300))
+FULL_SIZES = ((256, 256), (400, 300), (512, 512), (1024, 768), (2048, 1536))
+MOST_PIXELS = {"torch": 1024 * 1024}
+"""Contenders that need too much memory for larger pictures than this are left out there."""
+
+
+def measure(
+    contender: str, size: tuple[int, int], evaluations: int, threads: int
+) -> dict[str, Any]:
+    """Run one contender once."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    if contender.endswith("memory kept"):
+        environment |= KEEP_MEMORY
+    arguments = [contender.split(",")[0], *map(str, (*size, evaluations, threads))]
+    command = [sys.executable, str(BENCH / "worker.py"), *arguments]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def compare(
+    size: tuple[int, int], rounds: int, evaluations: int, threads: int
+) -> list[dict[str, Any]]:
+    """Let all contenders take turns at one size and return a row for each."""
+    results: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(rounds):
+        for contender in CONTENDERS:
+            if size[0] * size[1] <= MOST_PIXELS.get(contender.split()[0], 2**40):
+                found = measure(contender, size, evaluations, threads)
+                results.setdefault(contender, []).append(found)
+    rows = []
+    for contender, found in results.items():
+        seconds = [value for one in found for value in one["seconds"]]
+        rows.append(
+            {
+                "contender": contender,
+                "width": size[0],
+                "height": size[1],
+                "seconds": statistics.median(seconds),
+                "fastest": min(seconds),
+                "slowest": max(seconds),
+                "first": statistics.median(one["first"] for one in found),
+                "peak_mb": max(one["peak_mb"] for one in found),
+            }
+        )
+    return rows
+
+
+def whole_tools(size: int, iterations: int, threads: int, folder: Path) -> dict[str, float]:
+    """Return the seconds of pastiche and of ortist for as many iterations, start to exit."""
+    examples = BENCH.parent / "examples"
+    content, style = (str(examples / f"{name}.jpg") for name in ("content", "style"))
+    scripts = Path(sys.executable).parent
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    commands = {
+        "pastiche": [
+            *(str(scripts / "pastiche"), "--device", "cpu", "--no-verbose"),
+            *("--optimizer", "adam", "--pooling", "avg"),
+            *("--num-steps", str(iterations), "--size", str(size)),
+            *("--content", content, "--styles", style, "--output", str(folder / "pastiche.png")),
+        ],
+        "ortist": [
+            *(str(scripts / "ortist"), "stylize", content, style, "--quiet", "--force"),
+            *("--steps", str(iterations), "--size", str(size), "--threads", str(threads)),
+            *("--output", str(folder / "ortist.png")),
+        ],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(3):
+        for name, command in commands.items():
+            begin = time.perf_counter()
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as a Markdown table; ratios are to the faster of PyTorch's two layouts."""
+    lines = [
+        "| size | contender | s/evaluation (range) | PyTorch/it | µs/pixel | first after | peak |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        same = [r for r in rows if (r["width"], r["height"]) == (row["width"], row["height"])]
+        plain = [r["seconds"] for r in same if r["contender"] in ("torch nchw", "torch nhwc")]
+        ratio = f"{min(plain) / row['seconds']:.2f}" if plain else ""
+        per_pixel = row["seconds"] / (row["width"] * row["height"]) * 1e6
+        lines.append(
+            f"| {row['width']}x{row['height']} | {row['contender']} "
+            f"| {row['seconds']:.3f} ({row['fastest']:.3f}-{row['slowest']:.3f}) | {ratio} "
+            f"| {per_pixel:.2f} | {row['first']:.2f} s | {row['peak_mb']:.0f} MB |"
+        )
+    return "\n".join(lines)
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw seconds per pixel over the size."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for contender in CONTENDERS:
+        own = [row for row in rows if row["contender"] == contender]
+        pixels = [row["width"] * row["height"] for row in own]
+        axes.plot(
+            pixels,
+            [row["seconds"] / count * 1e6 for row, count in zip(own, pixels, strict=True)],
+            marker="o",
+            label=contender,
+        )
+    axes.set(xscale="log", ylim=(0, None), xlabel="pixels", ylabel="µs per pixel and evaluation")
+    axes.legend()
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="more sizes and rounds")
+    parser.add_argument("--output", type=Path, default=Path("out/bench"))
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    sizes, rounds = (FULL_SIZES, 3) if arguments.full else (QUICK_SIZES, 2)
+    rows = []
+    for size in sizes:
+        evaluations = 4 if size[0] * size[1] > 500_000 else 6
+        rows += compare(size, rounds, evaluations, arguments.threads)
+        print(f"{size[0]}x{size[1]} done", file=sys.stderr)
+    tools = whole_tools(400, 20, arguments.threads, arguments.output)
+    facts = {
+        "machine": platform.machine(),
+        "processor": processor(),
+        "threads": arguments.threads,
+        "versions": {name: version(name) for name in ("ortist", "onnxruntime", "torch", "numpy")},
+    }
+    report = {"facts": facts, "rows": rows, "whole_tools": tools}
+    (arguments.output / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
+    plot(rows, arguments.output / "bench.png")
+    print(json.dumps(facts))
+    print(table(rows))
+    print("20 iterations at 400 pixels, start to exit:", tools)
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(": ")[2]
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
