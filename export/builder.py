@@ -34,6 +34,7 @@ class GraphBuilder:
         self._producers = {name: node for node in self.graph.node for name in node.output}
         self._names = {*self._types, *self._initializers, *self._producers}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._appended: dict[tuple[str, tuple[str, ...], int, str], str] = {}
 
     def op(
         self,
@@ -46,10 +47,15 @@ class GraphBuilder:
         """Append a node and return its first output, called ``name`` if given.
 
         With ``outputs`` above 1 the further outputs are named after the first, ``:1`` and so on.
+        Without a name, a node that was appended before is not appended again.
         """
+        key = (op_type, inputs, outputs, repr(sorted(attributes.items(), key=lambda item: item[0])))
+        if name is None and key in self._appended:
+            return self._appended[key]
         first = self.unused(name or op_type.lower())
         names = [first, *(f"{first}:{index}" for index in range(1, outputs))]
         self.graph.node.append(helper.make_node(op_type, inputs, names, first, **attributes))
+        self._appended[key] = first
         return first
 
     def split(self, tensor: str, parts: int, axis: int) -> list[str]:
@@ -65,6 +71,11 @@ class GraphBuilder:
         sizes = self.op("Sub", later, earlier)
         first = self.op("Split", tensor, sizes, outputs=parts, axis=axis)
         return [first, *(f"{first}:{index}" for index in range(1, parts))]
+
+    def state_shape(self, tensor: str, shape: Sequence[int | str], element_type: int) -> None:
+        """Write down a shape that inference does not find out."""
+        info = helper.make_tensor_value_info(tensor, element_type, shape)
+        self.graph.value_info.append(info)
 
     def unused(self, name: str) -> str:
         """Return ``name``, with a number appended if a tensor already has that name."""

@@ -48,6 +48,11 @@ def total_variation_cost(b: GraphBuilder, image: str) -> str:
     for axis in (2, 3):
         after = b.op("Slice", image, b.integers(1), b.integers(2**31), b.integers(axis))
         before = b.op("Slice", image, b.integers(0), b.integers(-1), b.integers(axis))
+        # Known to be equal, the two shapes need no test for broadcasting in the backward pass.
+        shape: list[int | str] = [1, 3, "height", "width"]
+        shape[axis] = f"{shape[axis]}-1"
+        for part in (after, before):
+            b.state_shape(part, shape, TensorProto.FLOAT)
         costs.append(_mean_square(b, b.op("Sub", after, before)))
     return b.op("Add", *costs)
 

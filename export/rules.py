@@ -247,10 +247,16 @@ def _transpose(b: Backward, n: NodeProto, g: str, i: int) -> str:
 def _concat(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = [x_0, x_1, ...]: the slice of g that x_i went to."""
     axis = attribute(n, "axis")
-    start = b.builder.integers(0)
-    for before in n.input[:i]:
-        start = b.op("Add", start, b.builder.dimension(before, axis))
-    end = b.op("Add", start, b.builder.dimension(n.input[i], axis))
+    shapes = [b.builder.shape(name) for name in n.input[: i + 1]]
+    sizes = [shape[axis] if shape is not None else None for shape in shapes]
+    known = [size for size in sizes if isinstance(size, int)]
+    if len(known) == len(sizes):
+        start, end = b.builder.integers(sum(known[:-1])), b.builder.integers(sum(known))
+    else:
+        start = b.builder.integers(0)
+        for before in n.input[:i]:
+            start = b.op("Add", start, b.builder.dimension(before, axis))
+        end = b.op("Add", start, b.builder.dimension(n.input[i], axis))
     return b.op("Slice", g, start, end, b.builder.integers(axis))
 
 
