@@ -30,6 +30,7 @@ class GraphBuilder:
             value.name: value.type.tensor_type
             for value in (*inferred.value_info, *inferred.input, *inferred.output)
         }
+        self._inputs = {value.name for value in self.graph.input}
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         self._producers = {name: node for node in self.graph.node for name in node.output}
         self._names = {*self._types, *self._initializers, *self._producers}
@@ -108,13 +109,17 @@ class GraphBuilder:
         if tensor in self._initializers:
             proto = self._initializers[tensor]
             external = proto.data_location == TensorProto.EXTERNAL
-            return None if external else numpy_helper.to_array(proto)
+            overridable = tensor in self._inputs
+            return None if external or overridable else numpy_helper.to_array(proto)
         producer = self._producers.get(tensor)
-        if producer is not None and producer.op_type == "Constant":
-            value = attribute(producer, "value")
-            if value is not None:
-                return numpy_helper.to_array(value)
-        return None
+        if producer is None or producer.op_type != "Constant":
+            return None
+        for kind, dtype in (("int", np.int64), ("float", np.float32)):
+            for name in (f"value_{kind}", f"value_{kind}s"):
+                if (value := attribute(producer, name)) is not None:
+                    return np.asarray(value, dtype)
+        value = attribute(producer, "value")
+        return None if value is None else numpy_helper.to_array(value)
 
     def producer(self, tensor: str) -> NodeProto | None:
         """Return the original node that computes ``tensor``; None for inputs and initializers."""
@@ -149,6 +154,16 @@ class GraphBuilder:
         return self.op("Gather", self.op("Shape", tensor), self.integers(axis))
 
 
+def reads(node: NodeProto) -> list[str]:
+    """Return all tensors that a node reads, those that its subgraphs capture included."""
+    names = list(node.input)
+    for item in node.attribute:
+        for graph in (item.g, *item.graphs):
+            names += [name for inner in graph.node for name in reads(inner)]
+            names += [value.name for value in graph.output]
+    return names
+
+
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
     """Return the value of an attribute of ``node``; strings come decoded."""
     for candidate in node.attribute:
@@ -172,7 +187,7 @@ def prune(model: ModelProto, outputs: Sequence[str] | None = None) -> None:
     kept: list[NodeProto] = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
-            needed.update(node.input)
+            needed.update(reads(node))
             kept.append(node)
     del graph.node[:]
     graph.node.extend(reversed(kept))
@@ -190,7 +205,7 @@ def schedule(model: ModelProto) -> None:
     producers = {name: node for node in model.graph.node for name in node.output}
     depth: dict[str, int] = {}
     for node in model.graph.node:
-        deepest = max((depth.get(name, 0) for name in node.input), default=0)
+        deepest = max((depth.get(name, 0) for name in reads(node)), default=0)
         depth.update(dict.fromkeys(node.output, deepest + 1))
     ordered: dict[str, NodeProto] = {}
     stack = [value.name for value in reversed(model.graph.output)]
@@ -199,7 +214,7 @@ def schedule(model: ModelProto) -> None:
         if node is None or node.output[0] in ordered:
             stack.pop()
             continue
-        pending = [name for name in node.input if name in producers]
+        pending = [name for name in reads(node) if name in producers]
         pending = [name for name in pending if producers[name].output[0] not in ordered]
         if pending:
             stack.extend(sorted(pending, key=lambda name: depth[name]))

@@ -13,7 +13,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from ortist.engine.errors import OrtistError
 from ortist.export.backward import Backward
-from ortist.export.builder import GraphBuilder, prune
+from ortist.export.builder import GraphBuilder, prune, reads
 from ortist.export.rules import RULES
 
 MINIMUM_OPSET = 16
@@ -76,7 +76,7 @@ def _propagate(node: NodeProto, backward: Backward, active: set[str]) -> None:
     if not any(backward.has_cotangent(name) for name in node.output):
         return
     cotangent = backward.cotangent_or_zeros(node.output[0])
-    for position, tensor in enumerate(node.input):
+    for position, tensor in enumerate(reads(node)):
         if tensor not in active:
             continue
         rules = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
@@ -102,7 +102,7 @@ def _nodes_between(builder: GraphBuilder, sources: Sequence[str], output: str) -
     reached = set(sources)
     downstream: list[NodeProto] = []
     for node in builder.graph.node:
-        if reached.intersection(node.input):
+        if reached.intersection(reads(node)):
             differentiable = [name for name in node.output if _may_be_float(builder, name)]
             reached.update(differentiable)
             if differentiable:
@@ -111,7 +111,7 @@ def _nodes_between(builder: GraphBuilder, sources: Sequence[str], output: str) -
     path: list[NodeProto] = []
     for node in reversed(downstream):
         if needed.intersection(node.output):
-            needed.update(node.input)
+            needed.update(reads(node))
             path.append(node)
     return path[::-1]
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from onnx import ModelProto, TensorProto, helper
 
 from ortist.engine.artifacts import COSTS_KEY, GraphKey
-from ortist.engine.layers import LAYER_CHANNELS, block_of
 from ortist.export import costs
 from ortist.export.builder import GraphBuilder, prune, schedule
 from ortist.export.differentiate import differentiate
@@ -53,7 +52,7 @@ def targets_graph(features: ModelProto, key: GraphKey) -> ModelProto:
     }
     for name, tensor in targets.items():
         builder.op("Identity", tensor, name=name)
-    _set_outputs(builder, {name: _target_shape(name) for name in targets})
+    _set_outputs(builder, {name: _target_shape(builder, name) for name in targets})
     prune(builder.model)
     return builder.model
 
@@ -89,21 +88,23 @@ def gradient_graph(features: ModelProto, key: GraphKey) -> ModelProto:
 
 
 def _gram(builder: GraphBuilder, layer: str) -> str:
-    return costs.gram_matrix(builder, layer, LAYER_CHANNELS[layer])
+    return costs.gram_matrix(builder, layer, int(_shape(builder, layer)[1]))
 
 
-def _target_shape(name: str) -> list[int | str]:
+def _target_shape(builder: GraphBuilder, name: str) -> list[int | str]:
     kind, layer = name.split("/")
-    channels = LAYER_CHANNELS[layer]
-    if kind == costs.STYLE:
-        return [channels, channels]
-    # The names of the dimensions are those of the features graph: they prove equal shapes.
-    scale = "" if block_of(layer) == 1 else f"/{2 ** (block_of(layer) - 1)}"
-    return [1, channels, f"height{scale}", f"width{scale}"]
+    # An activation's target has its dimensions by name: that proves equal shapes.
+    shape = _shape(builder, layer)
+    return shape if kind == costs.CONTENT else [shape[1], shape[1]]
+
+
+def _shape(builder: GraphBuilder, layer: str) -> list[int | str]:
+    """Return the shape of an activation, which features graphs state in full."""
+    return [size for size in builder.shape(layer) or () if size is not None]
 
 
 def _add_target(builder: GraphBuilder, name: str) -> str:
-    return _add_input(builder, name, _target_shape(name))
+    return _add_input(builder, name, _target_shape(builder, name))
 
 
 def _add_input(builder: GraphBuilder, name: str, shape: Sequence[int | str]) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from ortist.engine.winograd import POINTS, TRANSFORMED_SUFFIX, transforms
-from ortist.export.builder import Dimension, GraphBuilder, attribute, prune
+from ortist.export.builder import Dimension, GraphBuilder, attribute, prune, reads
 from ortist.export.tiles import Grid, Places, RowOrder
 
 FEW_CHANNELS = 8
@@ -38,7 +38,7 @@ class Tiles:
         grid: how the picture is cut.
         channels: C.
         form: ``"image"`` for what was (1, C, H, W), ``"matrix"`` for (C, H·W), ``"transposed"``
-            for (H·W, C).
+            for (H·W, C), ``"flat"`` for (C·H·W).
         places: ``"all"`` positions; ``"pooled"``, those of the coarser picture in the same tiles;
             ``"windows"``, one value for each window, which stands for its four positions.
         clean: whether positions outside the picture are zero.
@@ -48,7 +48,7 @@ class Tiles:
     name: str
     grid: Grid
     channels: int
-    form: Literal["image", "matrix", "transposed"] = "image"
+    form: Literal["image", "matrix", "transposed", "flat"] = "image"
     places: Literal["all", "pooled", "windows"] = "all"
     clean: bool = False
     rectified: bool = False
@@ -141,10 +141,13 @@ class _Lowering:
         self._plain: dict[str, str] = {}
         self._grids: dict[tuple[Dimension, ...], Grid] = {}
         self._transformed: dict[str, str] = {}
-        self._consumers: dict[str, list[NodeProto]] = defaultdict(list)
+        self._restored: set[str] = set()
+        self._readers: dict[str, set[str]] = defaultdict(set)
         for node in model.graph.node:
-            for name in node.input:
-                self._consumers[name].append(node)
+            for name in reads(node):
+                self._readers[name].add(node.op_type)
+        for value in model.graph.output:
+            self._readers[value.name].add("")
 
     def visit(self, node: NodeProto) -> None:
         """Emit a node, lowered if that can be."""
@@ -160,12 +163,15 @@ class _Lowering:
     def restore(self, name: str) -> None:
         """Make sure that a tensor is there as it was, under its name."""
         plain = self.plain(name)
-        if plain != name:
+        if plain != name and name not in self._restored:
+            self._restored.add(name)
             self.b.graph.node.append(helper.make_node("Identity", [plain], [name], name))
 
     def as_it_was(self, node: NodeProto) -> str:
         """Emit a node unchanged and return its first output."""
         inputs = [self.plain(name) for name in node.input]
+        for name in reads(node)[len(inputs) :]:
+            self.restore(name)
         copy = self.b.graph.node.add()
         copy.CopyFrom(node)
         copy.input[:] = inputs
@@ -197,11 +203,11 @@ class _Lowering:
 
     def is_read_by(self, name: str, *op_types: str) -> bool:
         """Tell whether a node of one of those types reads a tensor of the original graph."""
-        return any(node.op_type in op_types for node in self._consumers[name])
+        return not self._readers[name].isdisjoint(op_types)
 
     def is_only_read_by(self, name: str, op_type: str) -> bool:
         """Tell whether all that reads a tensor of the original graph is nodes of one type."""
-        return {node.op_type for node in self._consumers[name]} == {op_type}
+        return self._readers[name] == {op_type}
 
     def grid_of(self, name: str) -> Grid | None:
         """Return the grid of an image; None if its size or batch cannot be told.
@@ -269,6 +275,7 @@ class _Lowering:
 
     def reading_rows(self, name: str) -> str:
         """Return a plain image (1, C, H, W) as rows (H·W + 1, C), the last one zeros."""
+        name = self.plain(name)
         b, channels = self.b, self.b.dimension(name, 1)
         matrix = b.op("Reshape", name, b.op("Concat", channels, b.integers(-1), axis=0))
         zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
@@ -291,6 +298,8 @@ class _Lowering:
         b, picture, channels = self.b, tiles.picture, self.b.integers(tiles.channels)
         if tiles.form == "image":
             return b.op("Concat", b.integers(1), channels, picture.height, picture.width, axis=0)
+        if tiles.form == "flat":
+            return b.integers(-1)
         area = b.op("Mul", picture.height, picture.width)
         parts = (channels, area) if tiles.form == "matrix" else (area, channels)
         return b.op("Concat", *parts, axis=0)
@@ -318,7 +327,8 @@ class _Lowering:
         if tiles.clean:
             return tiles
         tiles = self.spread(tiles)
-        masked = self.b.op("Mul", self.rows(tiles), tiles.grid.mask)
+        mask = tiles.grid.pooled_mask if tiles.places == "pooled" else tiles.grid.mask
+        masked = self.b.op("Mul", self.rows(tiles), mask)
         return replace(self.by_place(masked, tiles), clean=True)
 
     def transformed(self, kernel: str) -> str:
@@ -336,15 +346,29 @@ class _Lowering:
         if flip is None or flip.op_type != "Slice" or len(flip.input) != 5:
             return None
         swap = self.b.producer(flip.input[0])
-        steps, axes = self.b.value_of(flip.input[4]), self.b.value_of(flip.input[3])
-        if swap is None or swap.op_type != "Transpose" or steps is None or axes is None:
+        if swap is None or swap.op_type != "Transpose":
             return None
-        turned = steps.tolist() == [-1, -1] and axes.tolist() == [2, 3]
-        return swap.input[0] if turned and list(attribute(swap, "perm")) == [1, 0, 2, 3] else None
+        starts, ends, axes, steps = (self.b.value_of(given) for given in flip.input[1:])
+        turned = (
+            _equals(starts, [-1, -1])
+            and (ends is not None and (ends < -3).all())
+            and _equals(axes, [2, 3])
+            and _equals(steps, [-1, -1])
+        )
+        swapped = list(attribute(swap, "perm", [])) == [1, 0, 2, 3]
+        return swap.input[0] if turned and swapped else None
+
+    def is_weight(self, name: str) -> bool:
+        """Tell whether a tensor is given, or decoded from what is given, and not computed."""
+        producer = self.b.producer(name)
+        decoded = producer is not None and producer.op_type == "Gather"
+        return producer is None or (decoded and self.b.producer(producer.input[0]) is None)
 
 
 def _conv(low: _Lowering, node: NodeProto) -> Value | None:
     """A 3×3 convolution with padding 1, by whichever way suits its channels."""
+    if low.b.element_type(node.input[1]) not in (TensorProto.FLOAT, TensorProto.UNDEFINED):
+        return None
     kernel = low.b.shape(node.input[1])
     grid = low.grid_of(node.input[0])
     if grid is None or kernel is None or not _is_same_3x3(node, kernel):
@@ -364,9 +388,9 @@ def _conv_of_patches(
 ) -> Value | None:
     """From few channels: gather the patch around each position, multiply by the kernel."""
     b, (outputs, inputs) = low.b, channels
-    if not isinstance(low.value(node.input[0]), str):
+    if low.tiles(node.input[0]) is not None:
         return None
-    image, kernel = node.input[0], low.plain(node.input[1])
+    image, kernel = low.plain(node.input[0]), low.plain(node.input[1])
     if len(node.input) > 2:
         # A channel of ones carries the bias, which then does not reach the zero tile.
         ones = b.op("Concat", b.integers(1, 1), grid.height, grid.width, axis=0)
@@ -419,6 +443,8 @@ def _winograd(
     rows, order = found
     b, (outputs, inputs) = low.b, channels
     original = low.mirrored_kernel(node.input[1])
+    if not low.is_weight(original or node.input[1]):
+        return None
     kernel = low.transformed(original or node.input[1])
     kernel = b.op("Transpose", kernel, perm=[0, 2, 1]) if original else kernel
     bias = low.plain(node.input[2]) if len(node.input) > 2 else None
@@ -482,10 +508,16 @@ def _relu(low: _Lowering, node: NodeProto) -> Value | None:
 def _keep_layout(low: _Lowering, node: NodeProto) -> Value | None:
     """Elementwise operators of one tensor that take 0 to 0."""
     tiles = low.tiles(node.input[0])
-    if tiles is None or any(low.b.value_of(name) is None for name in node.input[1:]):
+    return None if tiles is None else replace(tiles, name=low.b.op(node.op_type, tiles.name))
+
+
+def _greater(low: _Lowering, node: NodeProto) -> Value | None:
+    """Comparison with a constant."""
+    tiles, bound = low.tiles(node.input[0]), low.b.value_of(node.input[1])
+    if tiles is None or bound is None or bound.ndim > 0:
         return None
-    attributes = {a.name: attribute(node, a.name) for a in node.attribute}
-    return replace(tiles, name=low.b.op(node.op_type, tiles.name, *node.input[1:], **attributes))
+    name = low.b.op("Greater", tiles.name, node.input[1])
+    return replace(tiles, name=name, clean=tiles.clean and bool(bound >= 0))
 
 
 def _cast(low: _Lowering, node: NodeProto) -> Value | None:
@@ -499,17 +531,15 @@ def _cast(low: _Lowering, node: NodeProto) -> Value | None:
 
 def _masked(low: _Lowering, mask: Tiles, name: str) -> Value | None:
     """The product of an image and a mask."""
-    tiles = low.tiles(name)
-    if tiles is None or tiles.grid is not mask.grid or "pooled" in (tiles.places, mask.places):
+    tiles, b = low.tiles(name), low.b
+    if tiles is None or not _match(tiles, mask):
         return None
-    b = low.b
     # True, but not before the image is there: or a runtime that picks its own order would cast
     # the masks of all layers at once, and keep them.
     size = b.op("Size", tiles.name)
     ready = b.op("And", mask.name, b.op("Equal", size, size))
     numbers = replace(mask, name=b.op("Cast", ready, to=TensorProto.FLOAT))
-    product = b.op("Mul", low.windows(tiles), low.windows(numbers))
-    return replace(low.flat(product, numbers), clean=tiles.clean or mask.clean)
+    return _elementwise(low, "Mul", tiles, numbers)
 
 
 def _add(low: _Lowering, node: NodeProto) -> Value | None:
@@ -537,17 +567,22 @@ def _binary(low: _Lowering, node: NodeProto) -> Value | None:
         second = low.tiled(node.input[1], first)
     if first is None or second is None:
         return None
-    if (first.grid, first.form, first.channels) != (second.grid, second.form, second.channels):
-        return None
-    if "pooled" in (first.places, second.places) and first.places != second.places:
-        return None
-    either = node.op_type == "Mul"
-    clean = (first.clean or second.clean) if either else (first.clean and second.clean)
+    return _elementwise(low, node.op_type, first, second) if _match(first, second) else None
+
+
+def _match(first: Tiles, second: Tiles) -> bool:
+    """Tell whether two tensors in tile layout have the same shape and picture."""
+    same = (first.grid, first.form, first.channels) == (second.grid, second.form, second.channels)
+    return same and (first.places == "pooled") == (second.places == "pooled")
+
+
+def _elementwise(low: _Lowering, op_type: str, first: Tiles, second: Tiles) -> Tiles:
+    both = op_type == "Mul" and (first.clean or second.clean)
+    clean = both or (first.clean and second.clean)
     if first.places == second.places:
-        name = low.b.op(node.op_type, first.name, second.name)
-        return replace(first, name=name, clean=clean)
+        return replace(first, name=low.b.op(op_type, first.name, second.name), clean=clean)
     whole = first if first.places == "all" else second
-    windows = low.b.op(node.op_type, low.windows(first), low.windows(second))
+    windows = low.b.op(op_type, low.windows(first), low.windows(second))
     return replace(low.flat(windows, whole), clean=clean)
 
 
@@ -603,6 +638,8 @@ def _is_halving(node: NodeProto) -> bool:
         and list(attribute(node, "strides", [])) == [2, 2]
         and not any(attribute(node, "pads", []))
         and not attribute(node, "ceil_mode", 0)
+        and not attribute(node, "storage_order", 0)
+        and set(attribute(node, "dilations", [1])) == {1}
         and attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
     )
 
@@ -615,16 +652,48 @@ def _if_needed(low: _Lowering, node: NodeProto) -> Value | None:
 
 def _unpool(low: _Lowering, node: NodeProto) -> Value | None:
     """Padding of a twofold enlargement to an image's size: backward of average pooling."""
-    enlarge, pads = low.b.producer(node.input[0]), low.b.producer(node.input[1])
+    b = low.b
+    enlarge, pads = b.producer(node.input[0]), b.producer(node.input[1])
     if enlarge is None or enlarge.op_type != "Resize" or pads is None or pads.op_type != "Concat":
         return None
-    missing = low.b.producer(pads.input[1])
-    sizes = low.b.producer(missing.input[0]) if missing is not None else None
-    like = low.tiles(sizes.input[0]) if sizes is not None and sizes.op_type == "Shape" else None
-    scales = low.b.value_of(enlarge.input[2])
-    if like is None or scales is None or scales.tolist() != [1, 1, 2, 2]:
+    begin, missing = (b.producer(name) for name in [*pads.input, "", ""][:2])
+    if begin is None or missing is None or missing.op_type != "Sub":
+        return None
+    sizes, own = (b.producer(name) for name in missing.input)
+    if sizes is None or own is None or not _is_whole_shape(sizes) or not _is_whole_shape(own):
+        return None
+    at_the_end = (
+        len(node.input) == 2
+        and attribute(node, "mode", "constant") == "constant"
+        and begin.op_type == "Mul"
+        and begin.input[0] == pads.input[1]
+        and _equals(b.value_of(begin.input[1]), [0])
+        and own.input[0] == node.input[0]
+    )
+    like = low.tiles(sizes.input[0])
+    if not at_the_end or not _is_doubling(low, enlarge) or like is None:
         return None
     return _over_windows(low, enlarge.input[0], like)
+
+
+def _is_doubling(low: _Lowering, enlarge: NodeProto) -> bool:
+    """Tell whether a Resize repeats each row and column once."""
+    return (
+        len(enlarge.input) == 3
+        and _equals(low.b.value_of(enlarge.input[2]), [1, 1, 2, 2])
+        and attribute(enlarge, "mode", "nearest") == "nearest"
+        and attribute(enlarge, "coordinate_transformation_mode") == "asymmetric"
+        and attribute(enlarge, "nearest_mode") == "floor"
+        and attribute(enlarge, "axes") is None
+    )
+
+
+def _is_whole_shape(node: NodeProto) -> bool:
+    return node.op_type == "Shape" and not node.attribute
+
+
+def _equals(value: NDArray[Any] | None, expected: list[int]) -> bool:
+    return value is not None and value.tolist() == expected
 
 
 def _over_windows(low: _Lowering, name: str, like: Tiles) -> Tiles | None:
@@ -639,9 +708,14 @@ def _over_windows(low: _Lowering, name: str, like: Tiles) -> Tiles | None:
 
 def _max_unpool(low: _Lowering, node: NodeProto) -> Value | None:
     """Backward of max pooling: each window's value goes to its first maximum, the rest is zero."""
-    positions, updates = (low.b.producer(name) for name in node.input[1:3])
-    pool = low.b.producer(positions.input[0]) if positions is not None else None
-    if pool is None or pool.op_type != "MaxPool" or not _is_halving(pool) or updates is None:
+    zeros, positions, updates = (low.b.producer(name) for name in node.input)
+    if zeros is None or positions is None or updates is None:
+        return None
+    if attribute(node, "reduction") != "add" or zeros.op_type != "ConstantOfShape":
+        return None
+    pool = low.b.producer(positions.input[0])
+    flattened = positions.op_type == updates.op_type == "Reshape"
+    if not flattened or pool is None or pool.op_type != "MaxPool" or not _is_halving(pool):
         return None
     activation = low.tiles(pool.input[0])
     gradient = _over_windows(low, updates.input[0], activation) if activation else None
@@ -659,7 +733,7 @@ def _max_unpool(low: _Lowering, node: NodeProto) -> Value | None:
         taken = b.op("Or", taken, here)
     mask = b.op("Cast", b.op("Concat", *chosen, axis=1), to=TensorProto.FLOAT)
     flat = low.flat(b.op("Mul", low.windows(gradient), mask), activation)
-    return replace(flat, clean=True)
+    return replace(flat, clean=True, form="flat")
 
 
 def _reshape(low: _Lowering, node: NodeProto) -> Value | None:
@@ -673,10 +747,10 @@ def _reshape(low: _Lowering, node: NodeProto) -> Value | None:
         unrolled = tiles.form == "image" and target.tolist() == [tiles.channels, -1]
         return replace(low.cleaned(low.spread(tiles)), form="matrix") if unrolled else None
     sizes = low.b.producer(node.input[1])
-    like = low.tiles(sizes.input[0]) if sizes is not None and sizes.op_type == "Shape" else None
+    like = low.tiles(sizes.input[0]) if sizes is not None and _is_whole_shape(sizes) else None
     if like is None or like.form != "image" or like.channels != tiles.channels:
         return None
-    if like.picture is not tiles.picture:
+    if like.picture is not tiles.picture or tiles.form not in ("matrix", "flat"):
         return None
     rolled = replace(tiles, form="image")
     return replace(value, tiles=rolled) if isinstance(value, Product) else rolled
@@ -744,7 +818,7 @@ def _reduce_sum(low: _Lowering, node: NodeProto) -> Value | None:
     value = low.value(node.input[0])
     if not isinstance(value, Deferred) or value.unordered is None or len(node.input) > 1:
         return None
-    if attribute(node, "keepdims", 1):
+    if attribute(node, "keepdims", 1) or attribute(node, "noop_with_empty_axes", 0):
         return None
     return low.b.op("ReduceSum", value.unordered, keepdims=0)
 
@@ -769,7 +843,7 @@ LOWERINGS: dict[str, Callable[[_Lowering, NodeProto], Value | None]] = {
     "Cast": _cast,
     "Conv": _conv,
     "Expand": _expand,
-    "Greater": _keep_layout,
+    "Greater": _greater,
     "Identity": _keep_layout,
     "MatMul": _matmul,
     "MaxPool": _max_pool,

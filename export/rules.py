@@ -63,9 +63,10 @@ def _denominator(b: Backward, n: NodeProto, g: str, i: int) -> str:
 
 @_elementwise
 def _base(b: Backward, n: NodeProto, g: str, i: int) -> str:
-    """y = x^p: g·p·x^(p-1)."""
+    """y = x^p: g·p·x^(p-1); not a number where x = 0 and p < 1."""
     x, power = n.input
-    if b.builder.value_of(power) is not None and b.builder.value_of(power) == 2:
+    known = b.builder.value_of(power)
+    if known is not None and known.size == 1 and known.item() == 2:
         return b.op("Mul", g, b.scale(x, 2.0, x))
     power = b.op("CastLike", power, x)
     less = b.op("Sub", power, b.scalar(1.0, x))
@@ -208,7 +209,7 @@ def _reduce_l1(b: Backward, n: NodeProto, g: str, i: int) -> str:
 
 
 def _reduce_l2(b: Backward, n: NodeProto, g: str, i: int) -> str:
-    """y = √Σx²: g·x/y."""
+    """y = √Σx²: g·x/y; not a number where y = 0."""
     return b.op("Mul", b.op("Div", _kept(b, n, g), _kept(b, n, n.output[0])), n.input[0])
 
 
@@ -281,7 +282,10 @@ def _pad(b: Backward, n: NodeProto, g: str, i: int) -> str:
 def _slice(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = x[begin:end:step]: g between zeros."""
     x, start, _, axis, step = [*n.input, "", ""][:5]
-    rank = len(b.builder.shape(x) or ())
+    shape = b.builder.shape(x)
+    if shape is None:
+        return _picked(b, n, g, i)
+    rank = len(shape)
     starts = b.builder.value_of(start)
     axes = b.builder.value_of(axis) if axis else np.arange(rank)
     steps = b.builder.value_of(step) if step else np.ones(1)

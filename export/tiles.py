@@ -137,11 +137,19 @@ class Grid:
     @cached_property
     def mask(self) -> str:
         """1 at positions inside the picture, else 0: float32 (positions·(tiles + 1), 1)."""
-        b, places = self._b, self.positions
+        return self._mask(self.positions, self)
+
+    @cached_property
+    def pooled_mask(self) -> str:
+        """1 at windows inside the coarser picture, else 0: float32 (windows·(tiles + 1), 1)."""
+        return self._mask(self.windows, self.coarser)
+
+    def _mask(self, places: Places, picture: Grid) -> str:
+        b = self._b
         inside = b.op(
             "And",
-            b.op("Less", places.rows, self.height),
-            b.op("Less", places.columns, self.width),
+            b.op("Less", places.rows, picture.height),
+            b.op("Less", places.columns, picture.width),
         )
         numbers = b.op("Cast", inside, to=TensorProto.FLOAT)
         by_tile = b.op("Reshape", numbers, b.integers(places.count, -1))

@@ -176,6 +176,14 @@ def max_pool(b: Backward, n: NodeProto, g: str, i: int) -> str:
     return b.scatter(f"{pooled}:1", g, x)
 
 
+_REPEATING = {
+    ("asymmetric", "floor"),
+    ("half_pixel", "round_prefer_floor"),
+    ("half_pixel", "round_prefer_ceil"),
+}
+"""Coordinates and rounding by which a whole scale repeats each element."""
+
+
 def resize(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = each element repeated k times: g summed over the repetitions."""
     scales = b.builder.value_of(n.input[2]) if len(n.input) > 2 and n.input[2] else None
@@ -191,7 +199,7 @@ def resize(b: Backward, n: NodeProto, g: str, i: int) -> str:
         or attribute(n, "axes") is not None
     ):
         raise NotImplementedError("scales must be constant whole numbers, 1 for batch and channels")
-    if (grid, rounding) != ("asymmetric", "floor") and grid != "half_pixel":
+    if (grid, rounding) not in _REPEATING:
         raise NotImplementedError(f"{grid} with {rounding} does not repeat each element k times")
     kernel = [int(scale) for scale in scales[2:]]
     mean = b.op("AveragePool", g, kernel_shape=kernel, strides=kernel)

@@ -370,6 +370,17 @@ def test_what_cannot_be_differentiated_is_named(text: str, wrt: str, message: st
         differentiate(model, "J", wrt)
 
 
+def test_a_tensor_captured_by_a_subgraph_is_not_forgotten() -> None:
+    model = parsed("""g (double[3] x, bool c) => (double J) {
+        z = If (c) <then_branch = t () => (double[3] o) { o = Mul (x, x) },
+                    else_branch = e () => (double[3] o) { o = Neg (x) }>
+        y = Add (z, x)
+        J = ReduceSum <keepdims = 0> (y)
+    }""")
+    with pytest.raises(DifferentiationError, match="no derivative rule for If"):
+        differentiate(model, "J", "x")
+
+
 def test_old_opsets_are_refused() -> None:
     model, _ = model_of(CASES["Exp"])
     model.opset_import[0].version = 13

@@ -161,6 +161,102 @@ def test_of_tied_maxima_only_one_gets_the_gradient() -> None:
     assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=0.3)
 
 
+CONV = "Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]>"
+HALF = "<kernel_shape = [2, 2], strides = [2, 2]>"
+LOOKALIKES = {
+    "a pre-activation that is asked for": (
+        "float[1,16,h,w] p, float[1,16,h,w] y",
+        "p = CONV (x, W, b) y = Relu (p)",
+    ),
+    "a comparison per channel": (
+        "float[1,16,h,w] y",
+        "p = CONV (x, W, b) q = Greater (p, b4) z = Cast <to = 1> (q) y = Mul (p, z)",
+    ),
+    "a mask that is true outside": (
+        "float y",
+        "p = CONV (x, W, b) a = Relu (p) f = Reshape (a, rows) q = Greater (a, minus)"
+        " z = Cast <to = 1> (q) m = Mul (p, z) s = ReduceSumSquare (m, last)"
+        " y = ReduceSum <keepdims = 0> (s)",
+    ),
+    "pooling with dilations": (
+        "float[1,16,i,j] y",
+        "p = CONV (x, W, b) y = MaxPool <kernel_shape = [2, 2], strides = [2, 2],"
+        " dilations = [2, 2]> (p)",
+    ),
+    "a Gram matrix of what is pooled": (
+        "float[16,16] y",
+        "p = CONV (x, W, b) a = AveragePool HALF (p) f = Reshape (a, rows)"
+        " t = Transpose <perm = [1, 0]> (f) y = MatMul (f, t)",
+    ),
+    "a linear enlargement padded to size": (
+        "float[1,16,h,w] y",
+        'p = CONV (x, W, b) a = AveragePool HALF (p) u = Resize <mode = "linear"> (a, , twice)'
+        " s = Shape (p) r = Shape (u) d = Sub (s, r) z = Mul (d, zero)"
+        " e = Concat <axis = 0> (z, d) y = Pad (u, e)",
+    ),
+    "a transposed matrix rolled up": (
+        "float[1,16,h,w] y",
+        "p = CONV (x, W, b) f = Reshape (p, rows) t = Transpose <perm = [1, 0]> (f)"
+        " s = Shape (p) y = Reshape (t, s)",
+    ),
+    "few channels between many": (
+        "float[1,16,h,w] y",
+        "p = CONV (x, W, b) q = CONV (p, V) y = CONV (q, U)",
+    ),
+    "a computed kernel": ("float[1,16,h,w] y", "k = Mul (W, minus) y = CONV (x, k, b)"),
+    "a part of a shape": (
+        "float[16,h,w] y",
+        "p = CONV (x, W, b) s = Shape <start = 1> (p) y = Reshape (p, s)",
+    ),
+    "a sum over no axes": (
+        "float[1,16,h] y",
+        "p = CONV (x, W, b) s = ReduceSumSquare <keepdims = 0> (p, last)"
+        " y = ReduceSum <keepdims = 0, noop_with_empty_axes = 1> (s)",
+    ),
+    "a tensor that only a subgraph reads": (
+        "float[1,16,h,w] y",
+        "p = CONV (x, W, b) y = If (yes) <then_branch = t () => (float[1,16,h,w] o)"
+        " { o = Neg (p) }, else_branch = e () => (float[1,16,h,w] o) { o = Abs (p) }>",
+    ),
+}
+
+
+@pytest.mark.parametrize(("outputs", "body"), LOOKALIKES.values(), ids=LOOKALIKES)
+def test_graphs_that_only_look_like_those_of_the_rules(outputs: str, body: str) -> None:
+    text = body.replace("CONV", CONV).replace("HALF", HALF)
+    random = np.random.default_rng(5)
+    feeds: dict[str, Array] = {
+        "x": random.uniform(-1, 1, (1, 16, 19, 21)),
+        "W": random.normal(0, 0.1, (16, 16, 3, 3)),
+        "V": random.normal(0, 0.1, (3, 16, 3, 3)),
+        "U": random.normal(0, 0.1, (16, 3, 3, 3)),
+        "b": random.uniform(1, 2, 16),
+    }
+    feeds = {name: value.astype(np.float32) for name, value in feeds.items()}
+    constants: dict[str, Array] = {
+        "b4": feeds["b"].reshape(1, 16, 1, 1),
+        "minus": np.float32(-1) * np.ones((), np.float32),
+        "rows": np.array([16, -1]),
+        "last": np.array([-1]),
+        "zero": np.array([0]),
+        "twice": np.array([1, 1, 2, 2], np.float32),
+        "yes": np.array(True),
+    }
+    signature = (
+        "float[1,16,h,w] x, float[16,16,3,3] W, float[3,16,3,3] V, float[16,3,3,3] U, float[16] b"
+    )
+    model = onnx.parser.parse_model(
+        f'<ir_version: 9, opset_import: ["": 18]> g ({signature}) => ({outputs}) {{ {text} }}'
+    )
+    for name, value in constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    lowered = lower(model, 4)
+    expected, found = run(model, feeds), run(lowered, with_transformed(lowered, feeds, 4))
+    for name, value in expected.items():
+        scale = np.abs(value).max()
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-5 * scale, err_msg=name)
+
+
 def test_batches_are_left_alone() -> None:
     model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
     g (float[batch,12,8,8] image, float[16,12,3,3] W2) => (float[batch,16,8,8] y) {
