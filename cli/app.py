@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Pillow warns about harmless oddities in metadata; what matters reaches us as an error.
     warnings.filterwarnings("ignore", module="PIL")
     try:
-        app(arguments)
+        app(arguments, prog_name="ortist")
     except OrtistError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)

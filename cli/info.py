@@ -10,7 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ortist.engine import DeviceError
 from ortist.engine.artifacts import Artifacts, cache_directory
+from ortist.engine.engine import WINOGRAD_MIN_PIXELS
+from ortist.engine.sessions import Device
+from ortist.engine.winograd import WINOGRAD_TILE
 
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 _LIBRARIES = ("numpy", "onnx", "pillow")
@@ -41,6 +45,7 @@ def _facts(models: Path | None) -> dict[str, Any]:
     return {
         "versions": versions | {"python": platform.python_version()},
         "providers": _providers(),
+        "kernel": _kernel(),
         "artifacts": [
             {"file": file, "sha256": sha256, "ok": ok}
             for file, sha256, ok in Artifacts(models).verify()
@@ -64,6 +69,19 @@ def _providers() -> list[str]:
     return list(onnxruntime.get_available_providers())
 
 
+def _kernel() -> str:
+    """Say how convolutions are computed by default on this machine."""
+    try:
+        device = Device()
+    except DeviceError as error:
+        return f"none: {error}"
+    if device.is_cpu:
+        chosen = f"winograd (tile {WINOGRAD_TILE}) from {WINOGRAD_MIN_PIXELS} pixels, direct below"
+    else:
+        chosen = "direct"
+    return f"{chosen}, on {device.provider}"
+
+
 def _cache(folder: Path) -> dict[str, Any]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {
@@ -78,6 +96,7 @@ def _text(facts: dict[str, Any]) -> str:
     rows = facts["versions"] | {
         "providers": ", ".join(facts["providers"])
         or "none: pip install 'ortist[cpu]' or 'ortist[gpu]'",
+        "kernel": facts["kernel"],
         "cache": f"{cache['folder']} ({cache['files']} files, {cache['bytes'] / 1e6:.1f} MB)",
     }
     lines = [f"{name:<16} {value}" for name, value in rows.items()]

@@ -54,10 +54,13 @@ class Log:
         self._force = force
         self._stream: IO[str] | None = None
 
-    def check(self) -> None:
-        """Raise InputError unless the log can be written."""
-        if self._path is not None:
-            check_writable(self._path, self._force)
+    def check(self, picture: Path) -> None:
+        """Raise InputError unless the log can be written, and not in place of the picture."""
+        if self._path is None:
+            return
+        check_writable(self._path, self._force)
+        if self._path.resolve() == picture.resolve():
+            raise InputError(f"output '{picture}' is both the picture and the log")
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -129,7 +129,7 @@ def stylize(
         style_weights=style_weight,
         tv=tv,
         pooling=pooling,
-        init=_read_init(init, max_pixels),
+        init=init,
         noise_ratio=noise_ratio,
         style_scale=style_scale,
         seed=seed,
@@ -166,6 +166,7 @@ def _stylize(
     make_engine: Callable[[], Engine],
 ) -> None:
     started = time.perf_counter()
+    options = replace(options, init=_read_init(str(options.init), options.max_pixels))
     read = partial(read_image, max_pixels=options.max_pixels)
     content_pixels = read(content, name="content image")
     style_pixels = [read(style, name="style image") for style in styles]
@@ -179,7 +180,7 @@ def _stylize(
         max_pixels=options.max_pixels,
     )
     reports.pictures.check(size)
-    reports.log.check()
+    reports.log.check(reports.pictures.path)
     last = _paint(lambda: make_engine().iterate(content_pixels, style_pixels, options), reports)
     if not reports.quiet:
         typer.echo(

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +67,8 @@ class Artifacts:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or Path(str(resources.files("ortist.models")))
+        # Absolute, so that files are found wherever the process goes later.
+        self.folder = (folder or Path(str(resources.files("ortist.models")))).absolute()
         self.manifest = _read_manifest(self.folder / MANIFEST)
         self._lock = threading.Lock()
         self._blob: NDArray[np.uint8] | None = None
@@ -170,7 +171,7 @@ class Artifacts:
 
     def _derived(self, kind: Kind, key: GraphKey) -> bytes:
         features = self.features(key.pooling)
-        recipe = json.dumps([hashlib.sha256(features).hexdigest(), _version(), kind, asdict(key)])
+        recipe = json.dumps([hashlib.sha256(features).hexdigest(), _code(), kind, asdict(key)])
         name = f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:32]}"
         cached = _from_cache(name)
         if cached is not None:
@@ -227,20 +228,30 @@ def _from_cache(name: str) -> bytes | None:
 
 def _to_cache(name: str, data: bytes) -> None:
     folder = cache_directory()
-    path = folder / f"{name}-{hashlib.sha256(data).hexdigest()}.onnx"
-    scratch = folder / f"{secrets.token_hex(8)}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(data)
-        scratch.replace(path)
+        write_whole(folder / f"{name}-{hashlib.sha256(data).hexdigest()}.onnx", data)
     except OSError as error:
         _log.warning("cannot keep a derived graph in %s: %s", folder, error.strerror)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, replacing what is there; raises OSError."""
+    scratch = path.with_name(f"{secrets.token_hex(8)}.tmp")
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    finally:
         with contextlib.suppress(OSError):
             scratch.unlink()
 
 
-def _version() -> str:
-    return metadata.version("ortist")
+def _code() -> str:
+    """Return a checksum of the code that derives graphs: other code, other cache files."""
+    files = [file for file in resources.files("ortist.export").iterdir() if file.name[-3:] == ".py"]
+    files += [resources.files("ortist.engine") / name for name in ("layers.py", "winograd.py")]
+    parts = [file.read_bytes() for file in sorted(files, key=lambda file: file.name)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

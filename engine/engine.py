@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -24,9 +25,9 @@ from ortist.engine.images import (
     to_image,
     to_tensor,
 )
-from ortist.engine.layers import LAYERS, POOLINGS
+from ortist.engine.layers import POOLINGS
 from ortist.engine.objective import Objective
-from ortist.engine.options import INITS, Options
+from ortist.engine.options import INITS, Options, check_layers
 from ortist.engine.results import Costs, Result, Step
 from ortist.engine.sessions import Device, Graph, Tensor
 from ortist.engine.winograd import TRANSFORMED_SUFFIX, WINOGRAD_TILE
@@ -34,6 +35,8 @@ from ortist.engine.winograd import TRANSFORMED_SUFFIX, WINOGRAD_TILE
 KERNELS = ("auto", "direct", "winograd")
 WINOGRAD_MIN_PIXELS = 128 * 128
 """Below, transforming the kernels takes longer than the faster steps save."""
+MAX_GRAPHS = 8
+"""Graphs kept ready; each keeps memory of the size that it last worked on."""
 Styles = ImageSource | Sequence[ImageSource]
 NOISE_RANGE = 20.0
 """The noise start draws from uniform(-20, 20), as the reference notebook."""
@@ -42,7 +45,7 @@ NOISE_RANGE = 20.0
 class Engine:
     """Paints pictures; one engine serves any number of threads at once.
 
-    Graphs are loaded at the first use of a choice of layers and pooling and then kept.
+    Graphs are loaded at the first use of a choice of layers and pooling; the last few are kept.
 
     Args:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or the name of an onnxruntime provider.
@@ -69,7 +72,7 @@ class Engine:
         self._kernel = kernel
         self._device = Device(device, threads)
         self._artifacts = Artifacts(Path(models) if models is not None else None)
-        self._graphs: dict[tuple[Kind, GraphKey], Graph] = {}
+        self._graphs: OrderedDict[tuple[Kind, GraphKey], Graph] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -128,9 +131,7 @@ class Engine:
         Raises:
             InputError: for a picture that cannot be used, an unknown layer or pooling.
         """
-        for layer in layers:
-            if layer not in LAYERS:
-                raise InputError(f"unknown layer {layer!r}, accepted are {', '.join(LAYERS)}")
+        check_layers("layers", layers)
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}, accepted are {', '.join(POOLINGS)}")
         graph = self._graph("features", GraphKey.of(pooling, (), ()))
@@ -201,7 +202,7 @@ class Engine:
         return WINOGRAD_TILE if self._kernel == "winograd" else 0
 
     def _graph(self, kind: Kind, key: GraphKey) -> Graph:
-        """Return a graph, loaded at its first use."""
+        """Return a graph, loaded unless it is among the last ones used."""
 
         def kernels(inputs: Sequence[str]) -> dict[str, Tensor]:
             names = {name: name.removesuffix(TRANSFORMED_SUFFIX) for name in inputs}
@@ -217,6 +218,9 @@ class Engine:
                     in_order=key.tile > 0,
                     once=kind != "gradient",
                 )
+            self._graphs.move_to_end((kind, key))
+            if len(self._graphs) > MAX_GRAPHS:
+                self._graphs.popitem(last=False)
             return self._graphs[kind, key]
 
 

@@ -232,6 +232,12 @@ def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:
     """
     label = f"output '{os.fspath(path)}'"
     target = _target(path)
+    try:
+        target.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise InputError(f"{label} cannot be written: {error.strerror}") from error
     if target.is_dir():
         raise InputError(f"{label} is a directory")
     if target.exists():
@@ -288,7 +294,10 @@ def _encoder(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
-    return Path(os.path.realpath(path))
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError as error:
+        raise InputError(f"output {os.fspath(path)!r} cannot be written: {error}") from error
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import TypeAlias
+from numbers import Integral, Real
+from typing import TypeAlias, TypeGuard
 
 from ortist.engine.errors import InputError
 from ortist.engine.images import MAX_PIXELS, MIN_SIDE, ImageSource
@@ -15,6 +15,7 @@ from ortist.engine.layers import LAYERS, POOLINGS
 INITS = ("noise", "content", "blank")
 LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
 """Layers with their weights, or names that get equal weights of sum 1."""
+MAX_STYLE_SCALE = 1000.0
 
 
 def layer_weights(layers: LayerWeights) -> dict[str, float]:
@@ -50,7 +51,7 @@ class Options:
             ``"blank"`` the mean colour; anything else is an image to start from.
         noise_ratio: share of noise in the ``"noise"`` start, 0..1.
         style_scale: size of the style image relative to the picture (1: the same area; its
-            aspect ratio is kept). Larger values give larger strokes.
+            aspect ratio is kept), up to 1000. Larger values give larger strokes.
         seed: seed of the noise; the same inputs, seed and threads give the same bytes.
         max_pixels: largest number of pixels accepted for an input or the picture.
 
@@ -85,40 +86,70 @@ class Options:
         self._check_whole("max_pixels", MIN_SIDE**2)
         for name in ("alpha", "beta", "tv"):
             _check_weight(name, getattr(self, name))
-        for name in ("learning_rate", "style_scale"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise InputError(f"{name} is {getattr(self, name)}, accepted are numbers above 0")
-        if not 0 <= self.noise_ratio <= 1:
-            raise InputError(f"noise_ratio is {self.noise_ratio}, accepted are 0 to 1")
+        if not (_is_finite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(
+                f"learning_rate is {self.learning_rate!r}, accepted are numbers above 0"
+            )
+        if not (_is_finite(self.style_scale) and 0 < self.style_scale <= MAX_STYLE_SCALE):
+            raise InputError(
+                f"style_scale is {self.style_scale!r}, accepted are numbers above 0"
+                f" up to {MAX_STYLE_SCALE:g}"
+            )
+        if not (_is_finite(self.noise_ratio) and 0 <= self.noise_ratio <= 1):
+            raise InputError(f"noise_ratio is {self.noise_ratio!r}, accepted are 0 to 1")
         if self.pooling not in POOLINGS:
             raise InputError(f"pooling is {self.pooling!r}, accepted are {', '.join(POOLINGS)}")
         self._check_layers()
-        for weight in self.style_weights or ():
-            _check_weight("style_weights", weight)
-        if self.style_weights is not None and not sum(self.style_weights):
-            raise InputError("style_weights are all 0, accepted is a sum above 0")
+        if self.style_weights is not None:
+            self._check_style_weights(self.style_weights)
 
     def _check_whole(self, name: str, least: int) -> None:
         value = getattr(self, name)
         optional = name in ("width", "height") and value is None
         if not optional and (not isinstance(value, Integral) or value < least):
-            raise InputError(f"{name} is {value}, accepted are whole numbers from {least}")
+            raise InputError(f"{name} is {value!r}, accepted are whole numbers from {least}")
 
     def _check_layers(self) -> None:
         for name in ("content_layers", "style_layers"):
-            layers = list(getattr(self, name))
-            for layer, weight in layer_weights(getattr(self, name)).items():
-                if layers.count(layer) > 1:
+            layers = getattr(self, name)
+            check_layers(name, layers)
+            for layer, weight in layer_weights(layers).items():
+                if list(layers).count(layer) > 1:
                     raise InputError(f"{name} has {layer} twice")
-                if layer not in LAYERS:
-                    raise InputError(
-                        f"{name} has unknown layer {layer!r}, accepted are {', '.join(LAYERS)}"
-                    )
                 _check_weight(f"{name} weight of {layer}", weight)
-        if not self.content_layers and not self.style_layers:
+        if not len(self.content_layers) and not len(self.style_layers):
             raise InputError("content_layers and style_layers are both empty")
 
+    def _check_style_weights(self, weights: object) -> None:
+        if not isinstance(weights, Collection):
+            raise InputError(f"style_weights is {weights!r}, accepted is a sequence of numbers")
+        for weight in weights:
+            _check_weight("style_weights", weight)
+        if not sum(weights):
+            raise InputError("style_weights are all 0, accepted is a sum above 0")
+        if not _is_finite(sum(weights)):
+            raise InputError("style_weights have an infinite sum, accepted is a finite one")
 
-def _check_weight(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{name} is {value}, accepted are finite numbers from 0")
+
+def check_layers(name: str, layers: object) -> None:
+    """Raise InputError, which calls them ``name``, unless ``layers`` is a collection of layers."""
+    if not isinstance(layers, Collection) or isinstance(layers, str | bytes):
+        raise InputError(f"{name} is {layers!r}, accepted are several layers, as in ('conv1_1',)")
+    for layer in layers:
+        if layer not in LAYERS:
+            raise InputError(
+                f"{name} has unknown layer {layer!r}, accepted are {', '.join(LAYERS)}"
+            )
+
+
+def _check_weight(name: str, value: object) -> None:
+    if not (_is_finite(value) and value >= 0):
+        raise InputError(f"{name} is {value!r}, accepted are finite numbers from 0")
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    """Whether this is a number that a float can hold."""
+    try:
+        return isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:  # an int beyond the floats
+        return False

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.errors import ArtifactError, DeviceError
+from ortist.engine.errors import ArtifactError, DeviceError, OrtistError
 from ortist.engine.winograd import TRANSFORMED_SUFFIX
 
 if TYPE_CHECKING:
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda")
 MAX_THREADS = 1024
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_PROVIDER_OPTIONS = {_CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}}
+"""TF32 has 10 bits of mantissa; an exhaustive search would be done again for every size."""
+_IDENTITY = (
+    b'\x08\n\x12\x00:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01'
+    b"\x12\x04\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x12"
+)
+"""An ONNX model, y = x, to try a provider with."""
+_WARNING, _FATAL = 2, 4  # severities of the runtime's log
 Tensor = NDArray[np.float32]
 _log = logging.getLogger(__name__)
 
@@ -44,11 +54,18 @@ class Graph:
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the named outputs, computing only what they need."""
+        """Return the named outputs, computing only what they need.
+
+        Raises:
+            OrtistError: if that fails, for example for want of memory.
+        """
         if not outputs:
             return {}
         feeds = {**self._constants, **feeds}
-        values = self._session.run(list(outputs), feeds, self._run_options)
+        try:
+            values = self._session.run(list(outputs), feeds, self._run_options)
+        except Exception as error:  # the runtime's exceptions have no common base but this
+            raise OrtistError(f"onnxruntime cannot run a graph: {_one_line(error)}") from error
         return dict(zip(outputs, values, strict=True))
 
 
@@ -72,9 +89,16 @@ class Device:
             )
         self._runtime = _import_runtime()
         self._threads = threads or 0
-        self._may_fall_back = name == "auto"
         self.provider = _provider(name, self._runtime.get_available_providers())
         """Name of the execution provider in use."""
+        if not self.is_cpu:
+            try:
+                self._try_provider()
+            except DeviceError as error:
+                if name != "auto":
+                    raise
+                _log.warning("%s; using the CPU", error)
+                self.provider = _CPU
 
     @property
     def is_cpu(self) -> bool:
@@ -101,26 +125,51 @@ class Device:
 
         Raises:
             ArtifactError: if the model cannot be loaded.
-            DeviceError: if the provider that was asked for did not start.
         """
-        session = self._session(model, weights_folder, in_order)
-        if self.provider not in session.get_providers():
-            reason = f"{self.provider} did not start: its libraries (CUDA, cuDNN) are not found"
-            if not self._may_fall_back:
-                raise DeviceError(reason)
-            _log.warning("%s; using the CPU", reason)
-            self.provider = _CPU
+        options = self._options(in_order)
+        # An arena keeps what it ever held, for the next run; memory from the system goes back.
+        options.enable_cpu_mem_arena = not once
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(weights_folder)
+        )
+        try:
+            session = self._session(model, options)
+        except Exception as error:  # the runtime's exceptions have no common base but this
+            raise ArtifactError(
+                f"onnxruntime cannot load a graph on {self.provider}: {_one_line(error)}"
+            ) from error
         names = [value.name for value in session.get_inputs()]
         transformed = [name for name in names if name.endswith(TRANSFORMED_SUFFIX)]
         run_options = self._runtime.RunOptions()
         run_options.only_execute_path_to_fetches = True
-        if once and self.is_cpu:
-            run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return Graph(session, kernels(transformed), run_options)
 
+    def _try_provider(self) -> None:
+        """Raise DeviceError unless the provider starts."""
+        found = _preload_cuda(self._runtime) if self.provider == _CUDA else ""
+        # Its complaints have many lines; what matters of them is in ours.
+        self._runtime.set_default_logger_severity(_FATAL)
+        try:
+            session = self._session(_IDENTITY, self._options(in_order=False))
+        except Exception as error:  # the runtime's exceptions have no common base but this
+            raise DeviceError(f"{self.provider} did not start: {_one_line(error)}") from error
+        finally:
+            self._runtime.set_default_logger_severity(_WARNING)
+        if self.provider not in session.get_providers():
+            reason = found or "its libraries or its hardware are not found"
+            raise DeviceError(f"{self.provider} did not start: {reason}")
+
     def _session(
-        self, model: bytes, weights_folder: Path, in_order: bool
+        self, model: bytes, options: onnxruntime.SessionOptions
     ) -> onnxruntime.InferenceSession:
+        chosen = (self.provider, _PROVIDER_OPTIONS.get(self.provider, {}))
+        providers = [chosen] if self.is_cpu else [chosen, (_CPU, {})]
+        # The runtime's own way to fall back prints.
+        return self._runtime.InferenceSession(
+            model, options, providers=providers, enable_fallback=0
+        )
+
+    def _options(self, in_order: bool) -> onnxruntime.SessionOptions:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         # Twice the peak memory for no gain in speed: sizes change from run to run.
@@ -131,15 +180,7 @@ class Device:
             options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.use_deterministic_compute = True
         options.log_severity_level = 3
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(weights_folder)
-        )
-        try:
-            return self._runtime.InferenceSession(
-                model, options, providers=list(dict.fromkeys([self.provider, _CPU]))
-            )
-        except Exception as error:  # the runtime's exceptions have no common base but this
-            raise ArtifactError(f"onnxruntime cannot load a graph: {_one_line(error)}") from error
+        return options
 
 
 def _import_runtime() -> Any:
@@ -173,5 +214,14 @@ def _provider(device: str, available: list[str]) -> str:
     return provider
 
 
-def _one_line(error: Exception) -> str:
+def _preload_cuda(runtime: Any) -> str:
+    """Load CUDA from where pip installed it; return what is missing, as one line."""
+    if not hasattr(runtime, "preload_dlls"):
+        return ""
+    with redirect_stdout(io.StringIO()) as printed:
+        runtime.preload_dlls()
+    return _one_line(printed.getvalue()).rstrip(".")
+
+
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ortist.engine.artifacts import MANIFEST, MANIFEST_FORMAT, GraphKey
+from ortist.engine.artifacts import MANIFEST, MANIFEST_FORMAT, GraphKey, write_whole
 from ortist.engine.errors import InputError
 from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.options import Options
@@ -28,7 +28,7 @@ def build_models(source: str, folder: Path) -> None:
 
     Args:
         source: a file that :func:`load_weights <ortist.export.weights.load_weights>` reads.
-        folder: is created if need be; files in it are replaced.
+        folder: is created if need be; files in it are replaced, each at once, the manifest last.
 
     Raises:
         InputError: if the source cannot be read or the folder not written.
@@ -50,7 +50,7 @@ def build_models(source: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            (folder / name).write_bytes(data)
+            write_whole(folder / name, data)
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from error
 

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ortist.engine.artifacts import COSTS_KEY, Artifacts, GraphKey, cache_directory
+from ortist.engine.artifacts import COSTS_KEY, Artifacts, GraphKey, cache_directory, write_whole
 from ortist.engine.engine import Engine
 from ortist.engine.errors import ArtifactError
 from ortist.engine.layers import LAYERS, POOLINGS
@@ -229,7 +229,7 @@ def test_a_pooling_without_features_graph_is_named(models: Path) -> None:
 
 
 def test_a_graph_that_onnxruntime_cannot_load_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="onnxruntime cannot load a graph: ") as caught:
+    with pytest.raises(ArtifactError, match="onnxruntime cannot load a graph on CPUExec") as caught:
         Device("cpu", 1).load(b"no graph", tmp_path, lambda _: {}, in_order=False, once=True)
     assert "\n" not in str(caught.value)
 
@@ -256,6 +256,34 @@ def test_each_choice_has_a_cache_file_of_its_own(cache: Path) -> None:
     graphs.add(artifacts.graph("targets", SMALL_KEY))
     assert len(graphs) == 3
     assert {file.read_bytes() for file in cache.iterdir()} == graphs
+
+
+def test_other_code_has_cache_files_of_its_own(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("export", "engine"):
+        shutil.copytree(str(resources.files(f"ortist.{package}")), tmp_path / f"ortist.{package}")
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path / package)
+    changed = [
+        "ortist.export/costs.py",
+        "ortist.export/rules.py",
+        "ortist.engine/layers.py",
+        "ortist.engine/winograd.py",
+    ]
+    for count, file in enumerate(changed, start=1):
+        with (tmp_path / file).open("a") as stream:
+            stream.write("# changed\n")
+        Artifacts(SHIPPED).graph("targets", SMALL_KEY)
+        assert len(list(cache.iterdir())) == count
+    Artifacts(SHIPPED).graph("targets", SMALL_KEY)
+    assert len(list(cache.iterdir())) == len(changed)
+
+
+def test_a_file_that_cannot_be_replaced_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "file" / "full").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        write_whole(tmp_path / "file", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_shipped_graphs_leave_the_cache_alone(cache: Path) -> None:

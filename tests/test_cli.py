@@ -21,7 +21,9 @@ import pytest
 from ortist.cli import main
 from ortist.cli.stylize import stylize
 from ortist.engine import LAYERS, Options
+from ortist.engine.engine import WINOGRAD_MIN_PIXELS
 from ortist.engine.images import read_image, write_image
+from ortist.engine.winograd import WINOGRAD_TILE
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONTENT = str(EXAMPLES / "content.jpg")
@@ -30,7 +32,8 @@ SMALL = ("--size", "32")
 
 # Runs the command line where none of the named modules can be imported.
 WITHOUT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run with it ignored
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {blocked}:
@@ -245,6 +248,9 @@ INVALID = {
         "--init is none of noise, content, blank, and image 'nois' does not exist",
     ),
     "output exists": ((CONTENT, STYLE, "-o", "old.png"), "'old.png' exists; --force"),
+    "long name": ((CONTENT, STYLE, "-o", "a" * 300 + ".png"), "cannot be written: File name too"),
+    "long log name": ((*OUT, "--log", "a" * 300), "cannot be written: File name too"),
+    "log is output": ((*OUT, "--log", "./out.png"), "'out.png' is both the picture and the log"),
     "numbered exists": ((*OUT, "--save-every", "2"), "'out-0002.png' exists; --force"),
     "log exists": ((*OUT, "--log", "old.png"), "'old.png' exists; --force"),
     "log folder": ((*OUT, "--log", "no/log.jsonl"), "there is no directory"),
@@ -342,19 +348,24 @@ def test_ctrl_c_keeps_the_picture_so_far(tmp_path: Path) -> None:
     assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
 
 
-def test_ctrl_c_before_the_first_step_writes_nothing(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "content")
-    command = process("stylize", "content", STYLE, "-o", "out.png")
+@pytest.mark.parametrize(
+    "arguments", [("pipe", STYLE), (CONTENT, STYLE, "--init", "pipe")], ids=["content", "init"]
+)
+def test_ctrl_c_before_the_first_step_writes_nothing(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    command = process("stylize", *arguments, "-o", "out.png")
     # Opening the pipe waits for the other side, which then waits for a picture.
     with (
         subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run,
-        (tmp_path / "content").open("wb"),
+        (tmp_path / "pipe").open("wb"),
     ):
         run.send_signal(signal.SIGINT)
         _, err = run.communicate(timeout=60)
     assert run.returncode == 130
     assert err == "interrupted; the picture was not written\n"
-    assert files(tmp_path) == ["content"]
+    assert files(tmp_path) == ["pipe"]
 
 
 def on_terminal(folder: Path, *arguments: str) -> tuple[str, str]:
@@ -399,6 +410,8 @@ def test_info(ortist: Ortist) -> None:
     facts = json.loads(ortist("info", "--json").out)
     assert facts["versions"]["ortist"] == metadata.version("ortist")
     assert "CPUExecutionProvider" in facts["providers"]
+    expected = f"winograd (tile {WINOGRAD_TILE}) from {WINOGRAD_MIN_PIXELS} pixels, direct below"
+    assert facts["kernel"] == f"{expected}, on CPUExecutionProvider"
     assert facts["cache"]["folder"].startswith(os.environ["XDG_CACHE_HOME"])
     assert "vgg19.weights" in [artifact["file"] for artifact in facts["artifacts"]]
     assert all(artifact["ok"] for artifact in facts["artifacts"])
@@ -414,3 +427,16 @@ def test_export_of_missing_weights(ortist: Ortist, tmp_path: Path) -> None:
     assert outcome.err.startswith("error: ")
     assert "no.pth" in outcome.err
     assert files(tmp_path) == []
+
+
+def test_the_export_package_runs_as_the_command(ortist: Ortist, tmp_path: Path) -> None:
+    arguments = ("--weights", "no.pth", "--output", "models")
+    done = subprocess.run(
+        [sys.executable, "-m", "ortist.export", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert Outcome(done.returncode, done.stdout, done.stderr) == ortist("export", *arguments)
+    assert done.returncode == 2

@@ -7,6 +7,7 @@ import logging
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ from ortist.engine import (
     InputError,
     NonFiniteCostError,
     Options,
+    OrtistError,
     Result,
     Step,
+    sessions,
 )
-from ortist.engine.artifacts import cache_directory
+from ortist.engine.artifacts import GraphKey, cache_directory
 from ortist.engine.images import resize_image, to_image, to_tensor
+from ortist.engine.layers import POOLINGS
 
 Pixels = NDArray[np.uint8]
 
@@ -482,6 +486,38 @@ def test_auto_falls_back_to_the_cpu_and_logs_it(caplog: pytest.LogCaptureFixture
     assert caplog.messages == ["onnxruntime has no CUDA provider; using the CPU"]
 
 
+def test_a_provider_that_does_not_start_is_an_error_or_gives_way_to_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sessions, "_provider", lambda *_: "AbacusExecutionProvider")
+    with pytest.raises(DeviceError, match=r"^AbacusExecutionProvider did not start: ") as caught:
+        Engine("abacus")
+    assert "\n" not in str(caught.value)
+    engine = Engine("auto")
+    assert engine.provider == "CPUExecutionProvider"
+    assert caplog.messages == [f"{caught.value}; using the CPU"]
+    assert engine.activations(CONTENT, ["conv1_1"])["conv1_1"].shape == (1, 64, 24, 32)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_that_fails_is_one_line(engine: Engine) -> None:
+    graph = engine._graph("features", GraphKey.of("average", (), ()))
+    with pytest.raises(OrtistError, match=r"^onnxruntime cannot run a graph: ") as caught:
+        graph.run(["conv1_1"], {"image": np.zeros((3, 24, 32), np.float32)})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_graphs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ortist.engine.engine.MAX_GRAPHS", 2)
+    engine = Engine("cpu", 1)
+    for pooling in POOLINGS:
+        engine.activations(CONTENT, ["conv1_1"], pooling)
+    engine.stylize(CONTENT, STYLE, replace(SHORT, steps=1))
+    assert [kind for kind, _ in engine._graphs] == ["targets", "gradient"]
+
+
 @pytest.mark.parametrize("device", ["cpu", "CPUExecutionProvider"])
 def test_a_device_can_be_named_by_its_provider(device: str) -> None:
     assert Engine(device).provider == "CPUExecutionProvider"
@@ -498,6 +534,16 @@ def test_threads_are_whole_numbers_from_1(threads: Any) -> None:
 def test_a_models_folder_may_be_elsewhere(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"cannot read .*manifest\.json"):
         Engine(models=tmp_path / "none")
+
+
+def test_a_relative_models_folder_is_found_after_a_change_of_directory(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(str(resources.files("ortist.models"))).parent)
+    moved = Engine("cpu", threads=2, models="models")
+    monkeypatch.chdir(tmp_path)
+    expected, actual = (one.activations(CONTENT, ["conv1_1"]) for one in (engine, moved))
+    np.testing.assert_array_equal(actual["conv1_1"], expected["conv1_1"])
 
 
 BAD_INPUTS: dict[str, tuple[Any, Any, str]] = {
@@ -549,8 +595,12 @@ def test_style_weights_must_match_the_styles(engine: Engine) -> None:
 
 
 def test_unknown_layers_and_poolings_have_no_activations(engine: Engine) -> None:
-    with pytest.raises(InputError, match="unknown layer 'conv6_1', accepted are conv1_1, conv1_2"):
+    with pytest.raises(
+        InputError, match="layers has unknown layer 'conv6_1', accepted are conv1_1, "
+    ):
         engine.activations(CONTENT, ["conv1_1", "conv6_1"])
+    with pytest.raises(InputError, match="layers is 'conv4_2', accepted are several layers"):
+        engine.activations(CONTENT, "conv4_2")
     with pytest.raises(InputError, match="pooling is 'l2', accepted are average, max"):
         engine.activations(CONTENT, ["conv1_1"], "l2")
 
@@ -565,7 +615,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"size": 32.0}, "size is 32.0, accepted are whole numbers from 16"),
         ({"size": None}, "size is None, accepted are whole numbers from 16"),
         ({"width": 0}, "width is 0, accepted are whole numbers from 16"),
-        ({"height": "64"}, "height is 64, accepted are whole numbers from 16"),
+        ({"height": "64"}, "height is '64', accepted are whole numbers from 16"),
         ({"steps": 0}, "steps is 0, accepted are whole numbers from 1"),
         ({"steps": -5}, "steps is -5, accepted are whole numbers from 1"),
         ({"seed": -1}, "seed is -1, accepted are whole numbers from 0"),
@@ -599,6 +649,17 @@ NAN, INFINITY = float("nan"), float("inf")
             "content_layers and style_layers are both empty",
         ),
         ({"style_weights": (1, -1)}, "style_weights is -1, accepted are finite numbers from 0"),
+        ({"learning_rate": "2"}, "learning_rate is '2', accepted are numbers above 0"),
+        ({"learning_rate": 10**400}, "learning_rate is 10+, accepted are numbers above 0"),
+        ({"alpha": None}, "alpha is None, accepted are finite numbers from 0"),
+        ({"noise_ratio": "1"}, "noise_ratio is '1', accepted are 0 to 1"),
+        ({"style_scale": 1e200}, r"style_scale is 1e\+200, accepted are .* above 0 up to 1000"),
+        ({"style_layers": "conv1_1"}, "style_layers is 'conv1_1', accepted are several layers"),
+        ({"content_layers": None}, "content_layers is None, accepted are several layers"),
+        ({"style_layers": (["conv1_1"],)}, r"style_layers has unknown layer \['conv1_1'\], "),
+        ({"style_layers": {"conv1_1": "1"}}, "style_layers weight of conv1_1 is '1', accepted"),
+        ({"style_weights": 1}, "style_weights is 1, accepted is a sequence of numbers"),
+        ({"style_weights": (1e308, 1e308)}, "style_weights have an infinite sum"),
         ({"style_weights": (0, 0)}, "style_weights are all 0, accepted is a sum above 0"),
     ],
 )

@@ -6,6 +6,7 @@ import stat
 import struct
 import threading
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -446,3 +447,10 @@ def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
 def test_writing_something_that_is_no_picture(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"picture to write is an array of float64 \(2, 2\)"):
         write_image(np.zeros((2, 2)), tmp_path / "out.png")  # type: ignore[arg-type]
+
+
+def test_a_name_with_a_null_character_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a\0.png"
+    for write in (check_output, partial(write_image, np.zeros((16, 16, 3), np.uint8))):
+        with pytest.raises(InputError, match="cannot be written: embedded null"):
+            write(path)
