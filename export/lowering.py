@@ -259,10 +259,7 @@ class _Lowering:
         """Return an image of the size of ``like`` in its layout, None if it has another size."""
         tiles = self.tiles(name)
         if tiles is not None:
-            same = (tiles.grid, tiles.form, tiles.channels) == (like.grid, like.form, like.channels)
-            return (
-                tiles if same and (tiles.places == "pooled") == (like.places == "pooled") else None
-            )
+            return tiles if _match(tiles, like) else None
         shape = self.b.shape(name)
         if like.form != "image" or like.places == "pooled" or shape is None:
             return None
