@@ -9,7 +9,7 @@ import logging
 import math
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ortist.engine.errors import ArtifactError
 from ortist.engine.layers import LAYERS
-from ortist.engine.winograd import transform_kernel
+from ortist.engine.winograd import transformed_input
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -90,22 +90,28 @@ class Artifacts:
         return self.folder
 
     def transformed_kernels(
-        self, names: Iterable[str], tile: int
+        self, inputs: Sequence[str], tile: int
     ) -> dict[str, NDArray[np.float32]]:
-        """Return Winograd transforms of kernels, float32 (n², C, K), by the kernels' names.
+        """Return those inputs of a lowered graph that are Winograd transforms of kernels.
 
-        Each is computed once and then shared; callers must not write to it.
+        Each, float32 (n², C, K), is computed once and then shared; callers must not write to it.
 
         Raises:
             ArtifactError: if the weights file is missing or its checksum is wrong.
         """
         blob = self._weights()
+
+        def kernel(name: str) -> NDArray[np.float32]:
+            return _kernel(blob, self.manifest["weights"]["tensors"], name)
+
         with self._lock:
-            for name in names:
+            for name in inputs:
                 if (name, tile) not in self._transformed:
-                    kernel = _kernel(blob, self.manifest["weights"]["tensors"], name)
-                    self._transformed[name, tile] = transform_kernel(kernel, tile)
-            return {name: self._transformed[name, tile] for name in names}
+                    value = transformed_input(name, tile, kernel)
+                    if value is not None:
+                        self._transformed[name, tile] = value
+            known = self._transformed
+            return {name: known[name, tile] for name in inputs if (name, tile) in known}
 
     def _weights(self) -> NDArray[np.uint8]:
         """Return the weights file, verified once."""
@@ -249,7 +255,8 @@ def write_whole(path: Path, data: bytes) -> None:
 def _code() -> str:
     """Return a checksum of the code that derives graphs: other code, other cache files."""
     files = [file for file in resources.files("ortist.export").iterdir() if file.name[-3:] == ".py"]
-    files += [resources.files("ortist.engine") / name for name in ("layers.py", "winograd.py")]
+    engine = ("layers.py", "tiles.py", "winograd.py")
+    files += [resources.files("ortist.engine") / name for name in engine]
     parts = [file.read_bytes() for file in sorted(files, key=lambda file: file.name)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 

@@ -30,7 +30,7 @@ from ortist.engine.objective import Objective
 from ortist.engine.options import INITS, Options, check_layers
 from ortist.engine.results import Costs, Result, Step
 from ortist.engine.sessions import Device, Graph, Tensor
-from ortist.engine.winograd import TRANSFORMED_SUFFIX, WINOGRAD_TILE
+from ortist.engine.winograd import WINOGRAD_TILE
 
 KERNELS = ("auto", "direct", "winograd")
 WINOGRAD_MIN_PIXELS = 128 * 128
@@ -185,14 +185,17 @@ class Engine:
         measure = self._graph("targets", key)
         content_names = [f"content/{layer}" for layer in key.content_layers]
         style_names = [f"style/{layer}" for layer in key.style_layers]
-        targets = measure.run(content_names, {"image": to_tensor(canvas)})
+        content = {"image": to_tensor(canvas)}
+        targets = measure.run(content_names, {**content, **measure.layout(content)})
         weights = _normalised(options.style_weights, len(styles))
         blend: dict[str, Tensor] = {}
         for weight, pixels in zip(weights, styles, strict=True):
-            grams = measure.run(style_names, {"image": to_tensor(pixels)})
+            image = {"image": to_tensor(pixels)}
+            grams = measure.run(style_names, {**image, **measure.layout(image)})
             for name, gram in grams.items():
                 blend[name] = blend.get(name, np.float32(0)) + weight * gram
-        return Objective(self._graph("gradient", key), {**targets, **blend}, options)
+        graph = self._graph("gradient", key)
+        return Objective(graph, {**targets, **blend, **graph.layout(content)}, options)
 
     def _tile(self, pixels: int) -> int:
         """Return the tile size for a picture of so many pixels, 0 for plain convolutions."""
@@ -203,18 +206,12 @@ class Engine:
 
     def _graph(self, kind: Kind, key: GraphKey) -> Graph:
         """Return a graph, loaded unless it is among the last ones used."""
-
-        def kernels(inputs: Sequence[str]) -> dict[str, Tensor]:
-            names = {name: name.removesuffix(TRANSFORMED_SUFFIX) for name in inputs}
-            found = self._artifacts.transformed_kernels(names.values(), key.tile)
-            return {name: found[kernel] for name, kernel in names.items()}
-
         with self._lock:
             if (kind, key) not in self._graphs:
                 self._graphs[kind, key] = self._device.load(
                     self._artifacts.graph(kind, key),
                     self._artifacts.weights_folder(),
-                    kernels,
+                    lambda names: self._artifacts.transformed_kernels(names, key.tile),
                     in_order=key.tile > 0,
                     once=kind != "gradient",
                 )

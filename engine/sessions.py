@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.errors import ArtifactError, DeviceError, OrtistError
-from ortist.engine.winograd import TRANSFORMED_SUFFIX
+from ortist.engine.tiles import Map, layout
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -53,7 +53,11 @@ class Graph:
         self._run_options = run_options
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
 
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def layout(self, images: Mapping[str, Tensor]) -> dict[str, Map]:
+        """Return the inputs that follow from the size of the images; plain graphs have none."""
+        return layout((value.name for value in self._session.get_inputs()), images)
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Map]) -> dict[str, Tensor]:
         """Return the named outputs, computing only what they need.
 
         Raises:
@@ -109,7 +113,7 @@ class Device:
         self,
         model: bytes,
         weights_folder: Path,
-        kernels: Callable[[Sequence[str]], Mapping[str, Tensor]],
+        constants: Callable[[Sequence[str]], Mapping[str, Tensor]],
         *,
         in_order: bool,
         once: bool,
@@ -119,7 +123,7 @@ class Device:
         Args:
             model: ONNX model.
             weights_folder: folder of its external data.
-            kernels: returns transformed kernels, for the inputs of a lowered graph that take them.
+            constants: returns, of the graph's inputs, those that are the same at every run.
             in_order: whether to run the nodes as they are ordered in the file.
             once: whether memory is given back after a run, or kept for the next one.
 
@@ -138,11 +142,10 @@ class Device:
             raise ArtifactError(
                 f"onnxruntime cannot load a graph on {self.provider}: {_one_line(error)}"
             ) from error
-        names = [value.name for value in session.get_inputs()]
-        transformed = [name for name in names if name.endswith(TRANSFORMED_SUFFIX)]
         run_options = self._runtime.RunOptions()
         run_options.only_execute_path_to_fetches = True
-        return Graph(session, kernels(transformed), run_options)
+        names = [value.name for value in session.get_inputs()]
+        return Graph(session, constants(names), run_options)
 
     def _try_provider(self) -> None:
         """Raise DeviceError unless the provider starts."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from onnx import ModelProto, TensorProto, helper
 
 from ortist.engine.artifacts import COSTS_KEY, GraphKey
@@ -79,7 +77,7 @@ def gradient_graph(features: ModelProto, key: GraphKey) -> ModelProto:
         target = _add_target(builder, f"{costs.STYLE}/{layer}")
         terms[target] = costs.style_cost(builder, _gram(builder, layer), target)
     terms[costs.TOTAL_VARIATION] = costs.total_variation_cost(builder, "image")
-    _add_input(builder, "weights", [len(terms)])
+    builder.add_input("weights", [len(terms)])
     vector = builder.op("Concat", *terms.values(), axis=0, name="costs")
     total = costs.weighted_sum(builder, vector, "weights", "total")
     _set_outputs(builder, {"costs": [len(terms)]})
@@ -104,13 +102,7 @@ def _shape(builder: GraphBuilder, layer: str) -> list[int | str]:
 
 
 def _add_target(builder: GraphBuilder, name: str) -> str:
-    return _add_input(builder, name, _target_shape(builder, name))
-
-
-def _add_input(builder: GraphBuilder, name: str, shape: Sequence[int | str]) -> str:
-    info = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    builder.graph.input.append(info)
-    return name
+    return builder.add_input(name, _target_shape(builder, name))
 
 
 def _set_outputs(builder: GraphBuilder, shapes: dict[str, list[int | str]]) -> None:

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ortist.engine.winograd import POINTS, TRANSFORMED_SUFFIX, transform_kernel
+from ortist.engine.tiles import layout
+from ortist.engine.winograd import POINTS, transformed_input
 from ortist.export.builder import schedule
 from ortist.export.differentiate import differentiate
 from ortist.export.lowering import lower
@@ -82,13 +83,11 @@ def run(model: ModelProto, feeds: dict[str, Array]) -> dict[str, Array]:
     return dict(zip(outputs, values, strict=True))
 
 
-def with_transformed(model: ModelProto, feeds: dict[str, Array], tile: int) -> dict[str, Array]:
-    extra = {
-        value.name: transform_kernel(feeds[value.name.removesuffix(TRANSFORMED_SUFFIX)], tile)
-        for value in model.graph.input
-        if value.name.endswith(TRANSFORMED_SUFFIX)
-    }
-    return {**feeds, **extra}
+def with_derived(model: ModelProto, feeds: dict[str, Array], tile: int) -> dict[str, Array]:
+    names = [value.name for value in model.graph.input]
+    kernels = {name: transformed_input(name, tile, feeds.__getitem__) for name in names}
+    found = {name: kernel for name, kernel in kernels.items() if kernel is not None}
+    return {**feeds, **found, **layout(names, feeds)}
 
 
 def check_same(model: ModelProto, feeds: dict[str, Array], tile: int) -> ModelProto:
@@ -96,7 +95,7 @@ def check_same(model: ModelProto, feeds: dict[str, Array], tile: int) -> ModelPr
     schedule(lowered)
     onnx.checker.check_model(lowered, full_check=True)
     assert {node.domain for node in lowered.graph.node} == {""}
-    expected, found = run(model, feeds), run(lowered, with_transformed(lowered, feeds, tile))
+    expected, found = run(model, feeds), run(lowered, with_derived(lowered, feeds, tile))
     assert list(found) == list(expected)
     for name, value in expected.items():
         scale = np.abs(value).max()
@@ -121,7 +120,7 @@ def test_one_lowered_graph_serves_all_sizes() -> None:
     lowered = lower(model, 4)
     for size in ((16, 16), (19, 41), (16, 16)):
         feeds = inputs(*size)
-        found = run(lowered, with_transformed(lowered, feeds, 4))["gradient/image"]
+        found = run(lowered, with_derived(lowered, feeds, 4))["gradient/image"]
         expected = run(model, feeds)["gradient/image"]
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
@@ -156,7 +155,7 @@ def test_of_tied_maxima_only_one_gets_the_gradient() -> None:
     feeds["image"] = np.full_like(feeds["image"], 0.5)
     model = network("MaxPool")
     lowered = lower(model, 4)
-    found = run(lowered, with_transformed(lowered, feeds, 4))["gradient/image"]
+    found = run(lowered, with_derived(lowered, feeds, 4))["gradient/image"]
     expected = run(model, feeds)["gradient/image"]
     assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=0.3)
 
@@ -251,7 +250,7 @@ def test_graphs_that_only_look_like_those_of_the_rules(outputs: str, body: str) 
     for name, value in constants.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
     lowered = lower(model, 4)
-    expected, found = run(model, feeds), run(lowered, with_transformed(lowered, feeds, 4))
+    expected, found = run(model, feeds), run(lowered, with_derived(lowered, feeds, 4))
     for name, value in expected.items():
         scale = np.abs(value).max()
         np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-5 * scale, err_msg=name)
@@ -282,4 +281,24 @@ def test_schedule_keeps_few_tensors_alive() -> None:
     }""")
     schedule(model)
     assert [node.output[0] for node in model.graph.node] == ["b", "a", "ab", "c", "y"]
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_schedule_compares_as_soon_as_nothing_else_needs_the_operand() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+    g (float[4,4] x) => (float[4,4] z) {
+        zero = Constant <value = float {0.0}> ()
+        a = Relu (x)
+        mask = Greater (a, zero)
+        flat = Reshape (a, rows)
+        b = MatMul (flat, flat)
+        c = Exp (b)
+        factor = Cast <to = 1> (mask)
+        z = Mul (c, factor)
+    }""")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([4, 4]), "rows"))
+    schedule(model)
+    order = [node.output[0] for node in model.graph.node]
+    # Not before its other operand is there, though.
+    assert order == ["a", "flat", "b", "c", "zero", "mask", "factor", "z"]
     onnx.checker.check_model(model, full_check=True)
