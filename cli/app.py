@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from ortist.cli.export import export
-from ortist.cli.info import info
+from ortist.cli.info import info, installed_version
 from ortist.cli.stylize import stylize
 from ortist.engine import OrtistError
 
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"ortist {version('ortist')}")
+        typer.echo(f"ortist {installed_version('ortist')}")
         raise typer.Exit
 
 

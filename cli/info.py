@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +40,7 @@ def info(
 
 def _facts(models: Path | None) -> dict[str, Any]:
     packages = ("ortist", *_RUNTIMES, *_LIBRARIES)
-    versions = {name: found for name in packages if (found := _version(name))}
+    versions = {name: found for name in packages if (found := installed_version(name))}
     return {
         "versions": versions | {"python": platform.python_version()},
         "providers": _providers(),
@@ -54,7 +53,11 @@ def _facts(models: Path | None) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package, None if it is not installed."""
+    # Imported late, since it takes longer than all the rest of the command line.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -7,6 +7,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,12 @@ KERNELS = ("auto", "direct", "winograd")
 WINOGRAD_MIN_PIXELS = 128 * 128
 """Below, transforming the kernels takes longer than the faster steps save."""
 MAX_GRAPHS = 8
-"""Graphs kept ready; each keeps memory of the size that it last worked on."""
+"""Graphs kept ready."""
+SMALL_PIXELS = 256 * 256
+"""Graphs that run once per picture are kept for the next one only if it has no more than this.
+
+Loading them again takes a tenth of a second; on large pictures they hold a gigabyte.
+"""
 Styles = ImageSource | Sequence[ImageSource]
 NOISE_RANGE = 20.0
 """The noise start draws from uniform(-20, 20), as the reference notebook."""
@@ -72,7 +79,7 @@ class Engine:
         self._kernel = kernel
         self._device = Device(device, threads)
         self._artifacts = Artifacts(Path(models) if models is not None else None)
-        self._graphs: OrderedDict[tuple[Kind, GraphKey], Graph] = OrderedDict()
+        self._graphs: OrderedDict[tuple[Kind, GraphKey], Future[Graph]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -134,8 +141,9 @@ class Engine:
         check_layers("layers", layers)
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}, accepted are {', '.join(POOLINGS)}")
-        graph = self._graph("features", GraphKey.of(pooling, (), ()))
-        return graph.run(layers, {"image": to_tensor(read_image(image))})
+        pixels = read_image(image)
+        with self._once("features", GraphKey.of(pooling, (), ()), pixels) as graph:
+            return graph.run(layers, {"image": to_tensor(pixels)})
 
     def _read(
         self, content: ImageSource, style: Styles, options: Options
@@ -182,20 +190,35 @@ class Engine:
     ) -> Objective:
         tile = self._tile(canvas.shape[0] * canvas.shape[1])
         key = GraphKey.of(options.pooling, options.content_layers, options.style_layers, tile)
-        measure = self._graph("targets", key)
-        content_names = [f"content/{layer}" for layer in key.content_layers]
-        style_names = [f"style/{layer}" for layer in key.style_layers]
         content = {"image": to_tensor(canvas)}
-        targets = measure.run(content_names, {**content, **measure.layout(content)})
+        with ThreadPoolExecutor(1) as background:
+            loading = background.submit(self._graph, "gradient", key)
+            targets = self._targets(key, canvas, styles, options)
+            graph = loading.result()
+        return Objective(graph, {**targets, **graph.layout(content)}, options)
+
+    def _targets(
+        self,
+        key: GraphKey,
+        canvas: NDArray[np.uint8],
+        styles: list[NDArray[np.uint8]],
+        options: Options,
+    ) -> dict[str, Tensor]:
+        """Return the content of the canvas and the style of all styles together."""
         weights = _normalised(options.style_weights, len(styles))
-        blend: dict[str, Tensor] = {}
-        for weight, pixels in zip(weights, styles, strict=True):
-            image = {"image": to_tensor(pixels)}
-            grams = measure.run(style_names, {**image, **measure.layout(image)})
-            for name, gram in grams.items():
-                blend[name] = blend.get(name, np.float32(0)) + weight * gram
-        graph = self._graph("gradient", key)
-        return Objective(graph, {**targets, **blend, **graph.layout(content)}, options)
+        largest = max([canvas, *styles], key=lambda pixels: pixels.size)
+        with self._once("targets", key, largest) as measure:
+
+            def measured(pixels: NDArray[np.uint8], names: Sequence[str]) -> dict[str, Tensor]:
+                image = {"image": to_tensor(pixels)}
+                return measure.run(names, {**image, **measure.layout(image)})
+
+            targets = measured(canvas, [f"content/{layer}" for layer in key.content_layers])
+            for weight, pixels in zip(weights, styles, strict=True):
+                grams = measured(pixels, [f"style/{layer}" for layer in key.style_layers])
+                for name, gram in grams.items():
+                    targets[name] = targets.get(name, np.float32(0)) + weight * gram
+        return targets
 
     def _tile(self, pixels: int) -> int:
         """Return the tile size for a picture of so many pixels, 0 for plain convolutions."""
@@ -204,21 +227,41 @@ class Engine:
             return WINOGRAD_TILE if worth_it else 0
         return WINOGRAD_TILE if self._kernel == "winograd" else 0
 
+    @contextmanager
+    def _once(self, kind: Kind, key: GraphKey, largest: NDArray[np.uint8]) -> Iterator[Graph]:
+        """Give a graph to run on pictures of at most that size; drop it then if that is large."""
+        try:
+            yield self._graph(kind, key)
+        finally:
+            if largest.shape[0] * largest.shape[1] > SMALL_PIXELS:
+                with self._lock:
+                    self._graphs.pop((kind, key), None)
+
     def _graph(self, kind: Kind, key: GraphKey) -> Graph:
         """Return a graph, loaded unless it is among the last ones used."""
         with self._lock:
-            if (kind, key) not in self._graphs:
-                self._graphs[kind, key] = self._device.load(
-                    self._artifacts.graph(kind, key),
-                    self._artifacts.weights_folder(),
-                    lambda names: self._artifacts.transformed_kernels(names, key.tile),
-                    in_order=key.tile > 0,
-                    once=kind != "gradient",
-                )
+            known = self._graphs.get((kind, key))
+            graph = self._graphs[kind, key] = known or Future()
             self._graphs.move_to_end((kind, key))
             if len(self._graphs) > MAX_GRAPHS:
                 self._graphs.popitem(last=False)
-            return self._graphs[kind, key]
+        if known is None:
+            try:
+                graph.set_result(self._load(kind, key))
+            except BaseException as error:
+                # Who waits for it gets the error; who comes later tries again.
+                with self._lock:
+                    self._graphs.pop((kind, key), None)
+                graph.set_exception(error)
+        return graph.result()
+
+    def _load(self, kind: Kind, key: GraphKey) -> Graph:
+        return self._device.load(
+            self._artifacts.graph(kind, key),
+            self._artifacts.weights_folder(),
+            lambda names: self._artifacts.transformed_kernels(names, key.tile),
+            in_order=key.tile > 0,
+        )
 
 
 def _optimise(objective: Objective, start: Tensor, options: Options) -> Iterator[Step]:

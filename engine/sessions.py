@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 class Graph:
     """A graph ready to run; safe to use from several threads at once.
 
+    It keeps the memory of the largest run for the next one, until it is dropped.
+
     Args:
         session: runs the graph.
         constants: inputs that are the same at every run.
@@ -70,7 +72,8 @@ class Graph:
             values = self._session.run(list(outputs), feeds, self._run_options)
         except Exception as error:  # the runtime's exceptions have no common base but this
             raise OrtistError(f"onnxruntime cannot run a graph: {_one_line(error)}") from error
-        return dict(zip(outputs, values, strict=True))
+        # As they come they keep all memory of the session alive.
+        return {name: value.copy() for name, value in zip(outputs, values, strict=True)}
 
 
 class Device:
@@ -116,7 +119,6 @@ class Device:
         constants: Callable[[Sequence[str]], Mapping[str, Tensor]],
         *,
         in_order: bool,
-        once: bool,
     ) -> Graph:
         """Return a serialised model ready to run.
 
@@ -125,14 +127,11 @@ class Device:
             weights_folder: folder of its external data.
             constants: returns, of the graph's inputs, those that are the same at every run.
             in_order: whether to run the nodes as they are ordered in the file.
-            once: whether memory is given back after a run, or kept for the next one.
 
         Raises:
             ArtifactError: if the model cannot be loaded.
         """
         options = self._options(in_order)
-        # An arena keeps what it ever held, for the next run; memory from the system goes back.
-        options.enable_cpu_mem_arena = not once
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(weights_folder)
         )
@@ -177,6 +176,8 @@ class Device:
         options.intra_op_num_threads = self._threads
         # Twice the peak memory for no gain in speed: sizes change from run to run.
         options.enable_mem_pattern = False
+        # Planning it takes time in the square of the number of nodes; the arena reuses memory too.
+        options.enable_mem_reuse = False
         if in_order:
             options.execution_order = self._runtime.ExecutionOrder.PRIORITY_BASED
             # Beyond the basic level, nodes are fused to new ones that come late in that order.
