@@ -234,8 +234,7 @@ class Engine:
             yield self._graph(kind, key)
         finally:
             if largest.shape[0] * largest.shape[1] > SMALL_PIXELS:
-                with self._lock:
-                    self._graphs.pop((kind, key), None)
+                self._drop(kind, key)
 
     def _graph(self, kind: Kind, key: GraphKey) -> Graph:
         """Return a graph, loaded unless it is among the last ones used."""
@@ -250,10 +249,13 @@ class Engine:
                 graph.set_result(self._load(kind, key))
             except BaseException as error:
                 # Who waits for it gets the error; who comes later tries again.
-                with self._lock:
-                    self._graphs.pop((kind, key), None)
+                self._drop(kind, key)
                 graph.set_exception(error)
         return graph.result()
+
+    def _drop(self, kind: Kind, key: GraphKey) -> None:
+        with self._lock:
+            self._graphs.pop((kind, key), None)
 
     def _load(self, kind: Kind, key: GraphKey) -> Graph:
         return self._device.load(

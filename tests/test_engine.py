@@ -30,9 +30,10 @@ from ortist.engine import (
     Step,
     sessions,
 )
-from ortist.engine.artifacts import GraphKey, cache_directory
+from ortist.engine.artifacts import GraphKey, Kind, cache_directory
 from ortist.engine.images import resize_image, to_image, to_tensor
 from ortist.engine.layers import POOLINGS
+from ortist.engine.sessions import Graph
 
 Pixels = NDArray[np.uint8]
 
@@ -515,7 +516,34 @@ def test_the_graphs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for pooling in POOLINGS:
         engine.activations(CONTENT, ["conv1_1"], pooling)
     engine.stylize(CONTENT, STYLE, replace(SHORT, steps=1))
-    assert [kind for kind, _ in engine._graphs] == ["targets", "gradient"]
+    assert {kind for kind, _ in engine._graphs} == {"targets", "gradient"}
+
+
+def test_what_runs_once_on_a_large_picture_is_dropped_with_its_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ortist.engine.engine.SMALL_PIXELS", 24 * 32 - 1)
+    engine = Engine("cpu", 1)
+    engine.activations(CONTENT, ["conv1_1"])
+    engine.stylize(CONTENT, STYLE, replace(SHORT, steps=1))
+    assert [kind for kind, _ in engine._graphs] == ["gradient"]
+
+
+def test_a_graph_that_failed_to_load_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine("cpu", 1)
+    load = engine._load
+    attempts = []
+
+    def failing_once(kind: Kind, key: GraphKey) -> Graph:
+        attempts.append(kind)
+        if len(attempts) == 1:
+            raise ArtifactError("not now")
+        return load(kind, key)
+
+    monkeypatch.setattr(engine, "_load", failing_once)
+    with pytest.raises(ArtifactError, match="not now"):
+        engine.activations(CONTENT, ["conv1_1"])
+    assert "conv1_1" in engine.activations(CONTENT, ["conv1_1"])
 
 
 @pytest.mark.parametrize("device", ["cpu", "CPUExecutionProvider"])
