@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from ortist.engine import InputError
 
 
-def parse_layers(option: str, entries: Sequence[str]) -> dict[str, float] | list[str]:
-    """Return layers with their weights, or names only if no weight is given.
+def parse_layers(option: str, entries: Sequence[str] | None) -> dict[str, float] | list[str] | None:
+    """Return layers with their weights, or names only if no weight is given; None for None.
 
     Args:
         option: what messages call the option, for example ``"--style-layer"``.
@@ -17,6 +17,8 @@ def parse_layers(option: str, entries: Sequence[str]) -> dict[str, float] | list
     Raises:
         InputError: if a weight is not a number, a layer comes twice, or only some have a weight.
     """
+    if entries is None:
+        return None
     weights: dict[str, float | None] = {}
     for entry in entries:
         name, colon, weight = entry.partition(":")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ortist.engine import Step
+from ortist.engine.scales import Scale
 
 
 @contextmanager
@@ -55,3 +56,39 @@ def print_costs(step: Step) -> None:
         f" content cost = {step.content:.6g}, style cost = {step.style:.6g}\n"
     )
     sys.stdout.flush()
+
+
+def describe_plan(scales: Sequence[Scale]) -> str:
+    """Say in a line what a run will do."""
+    last, steps = scales[-1], sum(scale.steps for scale in scales)
+    sizes = (
+        ""
+        if len(scales) == 1
+        else (f" over {len(scales)} scales from {scales[0].width}x{scales[0].height}")
+    )
+    return f"{last.width}x{last.height} pixels, {steps} evaluations{sizes}"
+
+
+class Estimate:
+    """How long a run will take, told by its first evaluations.
+
+    Args:
+        scales: of the run.
+    """
+
+    _FIRST, _LAST = 2, 4  # the first evaluation of all has memory to get
+
+    def __init__(self, scales: Sequence[Scale]) -> None:
+        self._work = sum(scale.work for scale in scales)
+        self._seconds: list[float] = []
+        self._pixels = scales[0].width * scales[0].height
+
+    def after(self, step: Step) -> float | None:
+        """Return the seconds that all evaluations take, once, when enough of them are known."""
+        if step.scale > 1 or step.iteration > self._LAST:
+            return None
+        if step.iteration >= self._FIRST:
+            self._seconds.append(step.seconds)
+        if step.iteration < self._LAST:
+            return None
+        return sum(self._seconds) / len(self._seconds) * self._work / self._pixels

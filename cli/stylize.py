@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -15,18 +15,20 @@ import typer
 from ortist.cli.interrupt import INTERRUPTED, deferred_interrupt
 from ortist.cli.layers import parse_layers
 from ortist.cli.outputs import Log, Pictures
-from ortist.cli.progress import print_costs, progress_bar
+from ortist.cli.progress import Estimate, describe_plan, print_costs, progress_bar
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
 from ortist.engine.engine import KERNELS
-from ortist.engine.images import OUTPUT_EXTENSIONS, ImageSource, fit_size, read_image, write_image
+from ortist.engine.images import OUTPUT_EXTENSIONS, ImageSource, read_image, write_image
 from ortist.engine.layers import LAYERS, POOLINGS
-from ortist.engine.options import INITS
+from ortist.engine.options import INITS, OPTIMISERS
+from ortist.engine.pictures import read_pictures
+from ortist.engine.recipes import RECIPES, find_recipe
+from ortist.engine.scales import Scale, plan_scales
 
-_DEFAULTS = Options()
-_CONTENT_LAYERS = list(_DEFAULTS.content_layers)
-_STYLE_LAYERS = list(_DEFAULTS.style_layers)
+DEFAULT_RECIPE = "standard"
 
 _output = partial(typer.Option, rich_help_panel="Output")
+_recipe = partial(typer.Option, rich_help_panel="Recipe")
 _size = partial(typer.Option, rich_help_panel="Size")
 _run = partial(typer.Option, rich_help_panel="Optimisation")
 _cost = partial(typer.Option, rich_help_panel="Costs")
@@ -56,48 +58,73 @@ def stylize(
         int, _output(min=0, metavar="N", help="Print the costs of every Nth step; 0 for none.")
     ] = 20,
     quiet: Annotated[bool, _output("-q", "--quiet", help="Show nothing but errors.")] = False,
-    size: Annotated[int, _size(help="Longer side in pixels.")] = _DEFAULTS.size,
+    recipe: Annotated[
+        str,
+        _recipe(
+            metavar="NAME|FILE",
+            help=f"Where options that are not given come from: {', '.join(RECIPES)}, or a TOML"
+            " file; see ortist recipes.",
+        ),
+    ] = DEFAULT_RECIPE,
+    size: Annotated[int | None, _size(help="Longer side in pixels.")] = None,
     width: Annotated[
         int | None, _size(help="Width in pixels, in place of --size; alone, the height follows.")
-    ] = _DEFAULTS.width,
+    ] = None,
     height: Annotated[
         int | None, _size(help="Height in pixels, in place of --size; alone, the width follows.")
-    ] = _DEFAULTS.height,
+    ] = None,
     style_scale: Annotated[
-        float, _size(help="Size of the style picture relative to the painting's; 1 is as large.")
-    ] = _DEFAULTS.style_scale,
+        float | None,
+        _size(help="Size of the style picture relative to the painting's; 1 is as large."),
+    ] = None,
     max_pixels: Annotated[
-        int, _size(help="Most pixels accepted for any picture, read or painted.")
-    ] = _DEFAULTS.max_pixels,
-    steps: Annotated[int, _run(help="Number of steps.")] = _DEFAULTS.steps,
+        int | None, _size(help="Most pixels accepted for any picture, read or painted.")
+    ] = None,
+    steps: Annotated[
+        int | None, _run(help="Number of evaluations of the cost, over all scales.")
+    ] = None,
+    scales: Annotated[
+        int | None, _run(help="Number of sizes, each 1.4 times the last, to paint in.")
+    ] = None,
+    optimiser: Annotated[str | None, _run(metavar="|".join(OPTIMISERS), help="Optimiser.")] = None,
     learning_rate: Annotated[
-        float, _run(help="Adam's learning rate, in pixel values (0..255).")
-    ] = _DEFAULTS.learning_rate,
+        str | None,
+        _run(metavar="VALUES", help="Adam's learning rate, in pixel values (0..255)."),
+    ] = None,
+    averaging: Annotated[
+        float | None, _run(help="Decay of the mean of Adam's iterates; 0 takes the last one.")
+    ] = None,
     init: Annotated[
-        str, _run(metavar="|".join((*INITS, "FILE")), help="Where to start from.")
-    ] = str(_DEFAULTS.init),
+        str | None, _run(metavar="|".join((*INITS, "FILE")), help="Where to start from.")
+    ] = None,
     noise_ratio: Annotated[
-        float, _run(help="Share of noise in the noise start, 0..1.")
-    ] = _DEFAULTS.noise_ratio,
-    seed: Annotated[int, _run(help="Seed of the noise.")] = _DEFAULTS.seed,
-    alpha: Annotated[float, _cost(help="Weight of the content cost.")] = _DEFAULTS.alpha,
-    beta: Annotated[float, _cost(help="Weight of the style cost.")] = _DEFAULTS.beta,
-    tv: Annotated[float, _cost(help="Weight of the total variation cost.")] = _DEFAULTS.tv,
+        float | None, _run(help="Share of noise in the noise start, 0..1.")
+    ] = None,
+    seed: Annotated[int | None, _run(help="Seed of the noise.")] = None,
+    alpha: Annotated[
+        str | None, _cost(metavar="VALUES", help="Weight of the content cost.")
+    ] = None,
+    beta: Annotated[str | None, _cost(metavar="VALUES", help="Weight of the style cost.")] = None,
+    tv: Annotated[float | None, _cost(help="Weight of the total variation cost.")] = None,
+    normalise: Annotated[
+        bool | None,
+        _cost("--normalise/--no-normalise", help="Divide each cost by the size of its gradient."),
+    ] = None,
     content_layer: Annotated[
-        list[str],
+        list[str] | None,
         _cost(metavar="NAME[:WEIGHT]", help=f"Content layer, {LAYERS[0]} .. {LAYERS[-1]}."),
-    ] = _CONTENT_LAYERS,
+    ] = None,
     style_layer: Annotated[
-        list[str],
+        list[str] | None,
         _cost(metavar="NAME[:WEIGHT]", help="Style layer; without weights all count the same."),
-    ] = _STYLE_LAYERS,
+    ] = None,
     style_weight: Annotated[
         list[float] | None,
         _cost(help="Weight of a style picture, one per picture; all the same by default."),
     ] = None,
     pooling: Annotated[
-        str, _cost(metavar="|".join(POOLINGS), help="How the network pools.")
-    ] = _DEFAULTS.pooling,
+        str | None, _cost(metavar="|".join(POOLINGS), help="How the network pools.")
+    ] = None,
     device: Annotated[
         str, _machine(help="auto, cpu, cuda, or the name of an ONNX Runtime provider.")
     ] = "auto",
@@ -116,25 +143,31 @@ def stylize(
 
     Ctrl-C stops early and keeps the picture so far.
     """
-    options = Options(
-        size=size,
-        width=width,
-        height=height,
-        steps=steps,
-        learning_rate=learning_rate,
-        alpha=alpha,
-        beta=beta,
-        content_layers=parse_layers("--content-layer", content_layer),
-        style_layers=parse_layers("--style-layer", style_layer),
-        style_weights=style_weight,
-        tv=tv,
-        pooling=pooling,
-        init=init,
-        noise_ratio=noise_ratio,
-        style_scale=style_scale,
-        seed=seed,
-        max_pixels=max_pixels,
-    )
+    chosen = {
+        "size": size,
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "scales": scales,
+        "optimiser": optimiser,
+        "learning_rate": learning_rate,
+        "averaging": averaging,
+        "alpha": alpha,
+        "beta": beta,
+        "normalise": normalise,
+        "content_layers": parse_layers("--content-layer", content_layer),
+        "style_layers": parse_layers("--style-layer", style_layer),
+        "style_weights": style_weight,
+        "tv": tv,
+        "pooling": pooling,
+        "init": init,
+        "noise_ratio": noise_ratio,
+        "style_scale": style_scale,
+        "seed": seed,
+        "max_pixels": max_pixels,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    options = find_recipe(recipe).with_options(**given)
     reports = _Reports(
         pictures=Pictures(path=output, every=save_every, steps=options.steps, force=force),
         log=Log(log, force),
@@ -166,22 +199,17 @@ def _stylize(
     make_engine: Callable[[], Engine],
 ) -> None:
     started = time.perf_counter()
-    options = replace(options, init=_read_init(str(options.init), options.max_pixels))
-    read = partial(read_image, max_pixels=options.max_pixels)
-    content_pixels = read(content, name="content image")
-    style_pixels = [read(style, name="style image") for style in styles]
-    height, width = content_pixels.shape[:2]
-    size = fit_size(
-        width,
-        height,
-        size=options.size,
-        to_width=options.width,
-        to_height=options.height,
-        max_pixels=options.max_pixels,
-    )
+    options = replace(options, init=_read_init(options.init, options.max_pixels))
+    pictures = read_pictures(content, styles, options)
+    size = pictures.width, pictures.height
+    scales = plan_scales(*size, options.steps, options.scales)
     reports.pictures.check(size)
     reports.log.check(reports.pictures.path)
-    last = _paint(lambda: make_engine().iterate(content_pixels, style_pixels, options), reports)
+    if not reports.quiet:
+        typer.echo(describe_plan(scales))
+    last = _paint(
+        lambda: make_engine().iterate(pictures.content, pictures.styles, options), reports, scales
+    )
     if not reports.quiet:
         typer.echo(
             f"{reports.pictures.path}: {size[0]}x{size[1]} pixels, J = {last.total:.6g},"
@@ -189,7 +217,7 @@ def _stylize(
         )
 
 
-def _paint(start: Callable[[], Iterator[Step]], reports: _Reports) -> Step:
+def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Sequence[Scale]) -> Step:
     """Run all steps and write the picture; return the last step."""
     pictures = reports.pictures
     try:
@@ -198,8 +226,11 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports) -> Step:
             steps = start()
             first = next(steps)
             with deferred_interrupt() as interrupt:
+                estimate = Estimate(scales)
                 for step in chain([first], steps):
                     show(step)
+                    if (seconds := estimate.after(step)) and not reports.quiet:
+                        typer.echo(f"about {seconds:.0f} s in all")
                     log.write(step)
                     pictures.save(step)
                     if reports.print_every and step.iteration % reports.print_every == 0:
@@ -221,8 +252,8 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports) -> Step:
     return step
 
 
-def _read_init(init: str, max_pixels: int) -> ImageSource:
-    if init in INITS:
+def _read_init(init: ImageSource, max_pixels: int) -> ImageSource:
+    if not isinstance(init, str) or init in INITS:
         return init
     name = f"--init is none of {', '.join(INITS)}, and image"
     return read_image(init, name=name, max_pixels=max_pixels)

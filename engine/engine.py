@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,24 +12,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.adam import Adam
 from ortist.engine.artifacts import Artifacts, GraphKey, Kind
-from ortist.engine.errors import InputError, NonFiniteCostError
-from ortist.engine.images import (
-    ImageSource,
-    check_size,
-    fit_area,
-    fit_size,
-    read_image,
-    resize_image,
-    to_image,
-    to_tensor,
-)
+from ortist.engine.errors import InputError
+from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.layers import POOLINGS
 from ortist.engine.objective import Objective
-from ortist.engine.options import INITS, Options, check_layers
+from ortist.engine.options import Options, check_layers
+from ortist.engine.painting import paint
+from ortist.engine.pictures import Pixels, Styles, read_pictures
 from ortist.engine.results import Costs, Result, Step
+from ortist.engine.scales import Scale, plan_scales
 from ortist.engine.sessions import Device, Graph, Tensor
+from ortist.engine.starts import starting_picture
 from ortist.engine.winograd import WINOGRAD_TILE
 
 KERNELS = ("auto", "direct", "winograd")
@@ -44,9 +36,6 @@ SMALL_PIXELS = 256 * 256
 
 Loading them again takes a tenth of a second; on large pictures they hold a gigabyte.
 """
-Styles = ImageSource | Sequence[ImageSource]
-NOISE_RANGE = 20.0
-"""The noise start draws from uniform(-20, 20), as the reference notebook."""
 
 
 class Engine:
@@ -125,10 +114,18 @@ class Engine:
         raised, before this returns.
         """
         options = options or Options()
-        canvas, styles = self._read(content, style, options)
-        start = self._start(canvas, options)
-        objective = self._objective(canvas, styles, options)
-        return _optimise(objective, start, options)
+        pictures = read_pictures(content, style, options)
+        scales = plan_scales(pictures.width, pictures.height, options.steps, options.scales)
+        canvas, styles = pictures.at(scales[0].width, scales[0].height)
+        start = starting_picture(canvas, styles, options, self._artifacts.mean)
+        first = self._objective(canvas, styles, options)
+
+        def objective_at(scale: Scale) -> Objective:
+            if scale is scales[0]:
+                return first
+            return self._objective(*pictures.at(scale.width, scale.height), options)
+
+        return paint(scales, objective_at, start, options)
 
     def activations(
         self, image: ImageSource, layers: Sequence[str], pooling: str = Options.pooling
@@ -145,49 +142,7 @@ class Engine:
         with self._once("features", GraphKey.of(pooling, (), ()), pixels) as graph:
             return graph.run(layers, {"image": to_tensor(pixels)})
 
-    def _read(
-        self, content: ImageSource, style: Styles, options: Options
-    ) -> tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]:
-        """Return the content in the size to paint, and the styles in theirs, uint8 (H, W, 3)."""
-        limit = options.max_pixels
-        source = read_image(content, name="content image", max_pixels=limit)
-        width, height = fit_size(
-            source.shape[1],
-            source.shape[0],
-            size=options.size,
-            to_width=options.width,
-            to_height=options.height,
-            max_pixels=limit,
-        )
-        styles = []
-        for picture in _as_list(style):
-            pixels = read_image(picture, name="style image", max_pixels=limit)
-            area = width * height * options.style_scale**2
-            size = fit_area(pixels.shape[1], pixels.shape[0], area)
-            check_size(*size, "scaled style image", limit)
-            styles.append(resize_image(pixels, *size))
-        return resize_image(source, width, height), styles
-
-    def _start(self, canvas: NDArray[np.uint8], options: Options) -> Tensor:
-        """Return the picture that the optimisation starts from, float32 (1, 3, H, W)."""
-        content = to_tensor(canvas)
-        if not isinstance(options.init, str) or options.init not in INITS:
-            pixels = read_image(options.init, name="init image", max_pixels=options.max_pixels)
-            return to_tensor(resize_image(pixels, canvas.shape[1], canvas.shape[0]))
-        if options.init == "content":
-            return content
-        mean = np.array(self._artifacts.mean, np.float32).reshape(1, 3, 1, 1)
-        if options.init == "blank":
-            return np.broadcast_to(mean, content.shape).copy()
-        generator = np.random.default_rng(options.seed)
-        noise = generator.uniform(-NOISE_RANGE, NOISE_RANGE, content.shape).astype(np.float32)
-        ratio = np.float32(options.noise_ratio)
-        # The notebook mixes mean-subtracted pixels; zero noise is the mean colour.
-        return ratio * (noise + mean) + (1 - ratio) * content
-
-    def _objective(
-        self, canvas: NDArray[np.uint8], styles: list[NDArray[np.uint8]], options: Options
-    ) -> Objective:
+    def _objective(self, canvas: Pixels, styles: list[Pixels], options: Options) -> Objective:
         tile = self._tile(canvas.shape[0] * canvas.shape[1])
         key = GraphKey.of(options.pooling, options.content_layers, options.style_layers, tile)
         content = {"image": to_tensor(canvas)}
@@ -200,8 +155,8 @@ class Engine:
     def _targets(
         self,
         key: GraphKey,
-        canvas: NDArray[np.uint8],
-        styles: list[NDArray[np.uint8]],
+        canvas: Pixels,
+        styles: list[Pixels],
         options: Options,
     ) -> dict[str, Tensor]:
         """Return the content of the canvas and the style of all styles together."""
@@ -209,7 +164,7 @@ class Engine:
         largest = max([canvas, *styles], key=lambda pixels: pixels.size)
         with self._once("targets", key, largest) as measure:
 
-            def measured(pixels: NDArray[np.uint8], names: Sequence[str]) -> dict[str, Tensor]:
+            def measured(pixels: Pixels, names: Sequence[str]) -> dict[str, Tensor]:
                 image = {"image": to_tensor(pixels)}
                 return measure.run(names, {**image, **measure.layout(image)})
 
@@ -228,7 +183,7 @@ class Engine:
         return WINOGRAD_TILE if self._kernel == "winograd" else 0
 
     @contextmanager
-    def _once(self, kind: Kind, key: GraphKey, largest: NDArray[np.uint8]) -> Iterator[Graph]:
+    def _once(self, kind: Kind, key: GraphKey, largest: Pixels) -> Iterator[Graph]:
         """Give a graph to run on pictures of at most that size; drop it then if that is large."""
         try:
             yield self._graph(kind, key)
@@ -264,41 +219,6 @@ class Engine:
             lambda names: self._artifacts.transformed_kernels(names, key.tile),
             in_order=key.tile > 0,
         )
-
-
-def _optimise(objective: Objective, start: Tensor, options: Options) -> Iterator[Step]:
-    adam = Adam(options.learning_rate)
-    pixels = last_good = start
-    history: list[Costs] = []
-    elapsed = 0.0
-    for iteration in range(1, options.steps + 1):
-        begin = time.perf_counter()
-        evaluation = objective.evaluate(pixels)
-        costs = evaluation.costs
-        if math.isfinite(costs.total):
-            last_good = pixels
-            history.append(costs)
-        pixels = adam.step(pixels, evaluation.gradient)
-        # The picture too: the last one is not evaluated, and a bad gradient makes a bad picture.
-        if not (math.isfinite(costs.total) and np.isfinite(pixels).all()):
-            finite = math.isfinite(costs.total)
-            subject = "a pixel is not finite after" if finite else f"the cost is {costs.total} at"
-            raise NonFiniteCostError(
-                f"{subject} step {iteration}; the picture is that of step "
-                f"{max(len(history) - 1, 0)}: try a smaller learning rate or smaller weights",
-                Result(to_image(last_good), tuple(history), elapsed),
-            )
-        seconds = time.perf_counter() - begin
-        elapsed += seconds
-        yield Step(**vars(costs), iteration=iteration, seconds=seconds, pixels=pixels)
-
-
-def _as_list(style: Styles) -> list[ImageSource]:
-    if isinstance(style, Sequence) and not isinstance(style, str | bytes):
-        if not style:
-            raise InputError("no style image given")
-        return list(style)
-    return [style]
 
 
 def _normalised(weights: Sequence[float] | None, count: int) -> NDArray[np.float32]:

@@ -186,6 +186,17 @@ def resize_image(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[
     return np.asarray(resized)
 
 
+def resize_tensor(
+    tensor: NDArray[np.float32], width: int, height: int, linear: bool = False
+) -> NDArray[np.float32]:
+    """Resample float32 (1, C, H, W) to (1, C, height, width), cubic or ``linear``, unclipped."""
+    if tensor.shape[2:] == (height, width):
+        return tensor
+    kind = Image.Resampling.BILINEAR if linear else Image.Resampling.BICUBIC
+    channels = [Image.fromarray(channel).resize((width, height), kind) for channel in tensor[0]]
+    return np.stack([np.asarray(channel) for channel in channels])[np.newaxis]
+
+
 def to_tensor(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return uint8 (H, W, 3) as a contiguous float32 (1, 3, H, W) with the same values."""
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis], dtype=np.float32)

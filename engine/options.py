@@ -11,8 +11,10 @@ from typing import TypeAlias, TypeGuard
 from ortist.engine.errors import InputError
 from ortist.engine.images import MAX_PIXELS, MIN_SIDE, ImageSource
 from ortist.engine.layers import LAYERS, POOLINGS
+from ortist.engine.schedule import Schedule, parse_schedule
 
-INITS = ("noise", "content", "blank")
+INITS = ("noise", "content", "blank", "uniform", "normal", "style")
+OPTIMISERS = ("adam", "lbfgs")
 LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
 """Layers with their weights, or names that get equal weights of sum 1."""
 MAX_STYLE_SCALE = 1000.0
@@ -36,10 +38,18 @@ class Options:
         width: width in pixels; with ``height`` also given the content is stretched to both,
             alone it keeps the aspect ratio. Overrides ``size``.
         height: height in pixels, as ``width``.
-        steps: number of optimiser steps.
-        learning_rate: Adam's learning rate in units of pixel values (0..255).
-        alpha: weight of the content cost in J = alpha * J_content + beta * J_style.
+        steps: number of evaluations of the cost and its gradient, over all scales.
+        scales: number of sizes, growing by √2, that the picture is painted in one after the other;
+            None is 1 up to 512 pixels on the longer side, and from 256 pixels on above that.
+        optimiser: ``"adam"`` or ``"lbfgs"``, which needs fewer steps.
+        learning_rate: Adam's learning rate in units of pixel values (0..255); may change over the
+            run, see :func:`~ortist.engine.schedule.parse_schedule`.
+        averaging: decay of the mean of Adam's iterates that is the picture; 0 is the last iterate.
+        alpha: weight of the content cost in J = alpha * J_content + beta * J_style; with Adam it
+            may change over the run, as may ``beta``.
         beta: weight of the style cost.
+        normalise: whether each cost's weight is divided by the mean absolute derivative of the cost
+            by a pixel, measured at the start of each scale.
         content_layers: content layers, each with its weight, or names that share a sum of 1.
         style_layers: style layers and weights (the paper's lambda), likewise.
         style_weights: weight of each style picture when there are several, scaled to a sum of 1;
@@ -48,7 +58,8 @@ class Options:
         pooling: ``"average"`` or ``"max"``.
         init: where the optimisation starts: ``"noise"`` mixes uniform(-20, 20) noise around the
             network's mean colour with the content, ``"content"`` is the content image,
-            ``"blank"`` the mean colour; anything else is an image to start from.
+            ``"blank"`` the mean colour, ``"uniform"`` and ``"normal"`` noise over all pixel
+            values, ``"style"`` noise in the colours of the style; anything else is an image.
         noise_ratio: share of noise in the ``"noise"`` start, 0..1.
         style_scale: size of the style image relative to the picture (1: the same area; its
             aspect ratio is kept), up to 1000. Larger values give larger strokes.
@@ -63,9 +74,13 @@ class Options:
     width: int | None = None
     height: int | None = None
     steps: int = 200
-    learning_rate: float = 2.0
-    alpha: float = 10.0
-    beta: float = 40.0
+    scales: int | None = None
+    optimiser: str = "adam"
+    learning_rate: float | str = 2.0
+    averaging: float = 0.0
+    alpha: float | str = 10.0
+    beta: float | str = 40.0
+    normalise: bool = False
     content_layers: LayerWeights = ("conv4_2",)
     style_layers: LayerWeights = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
     style_weights: Sequence[float] | None = None
@@ -81,15 +96,12 @@ class Options:
         """Check every value."""
         for name in ("size", "width", "height"):
             self._check_whole(name, MIN_SIDE)
+        self._check_whole("scales", 1)
         self._check_whole("steps", 1)
         self._check_whole("seed", 0)
         self._check_whole("max_pixels", MIN_SIDE**2)
-        for name in ("alpha", "beta", "tv"):
-            _check_weight(name, getattr(self, name))
-        if not (_is_finite(self.learning_rate) and self.learning_rate > 0):
-            raise InputError(
-                f"learning_rate is {self.learning_rate!r}, accepted are numbers above 0"
-            )
+        _check_weight("tv", self.tv)
+        self._check_optimiser()
         if not (_is_finite(self.style_scale) and 0 < self.style_scale <= MAX_STYLE_SCALE):
             raise InputError(
                 f"style_scale is {self.style_scale!r}, accepted are numbers above 0"
@@ -105,9 +117,28 @@ class Options:
 
     def _check_whole(self, name: str, least: int) -> None:
         value = getattr(self, name)
-        optional = name in ("width", "height") and value is None
+        optional = name in ("width", "height", "scales") and value is None
         if not optional and (not isinstance(value, Integral) or value < least):
             raise InputError(f"{name} is {value!r}, accepted are whole numbers from {least}")
+
+    def schedule(self, name: str) -> Schedule:
+        """Return ``alpha``, ``beta`` or ``learning_rate`` over the run."""
+        return parse_schedule(name, getattr(self, name))
+
+    def _check_optimiser(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise InputError(
+                f"optimiser is {self.optimiser!r}, accepted are {', '.join(OPTIMISERS)}"
+            )
+        if not (_is_finite(self.averaging) and 0 <= self.averaging < 1):
+            raise InputError(f"averaging is {self.averaging!r}, accepted are 0 to below 1")
+        if any(value <= 0 for _, value in self.schedule("learning_rate").points):
+            raise InputError(
+                f"learning_rate is {self.learning_rate!r}, accepted are numbers above 0"
+            )
+        for name in ("alpha", "beta"):
+            if self.optimiser == "lbfgs" and not self.schedule(name).is_constant:
+                raise InputError(f"{name} changes over the run, for which optimiser must be adam")
 
     def _check_layers(self) -> None:
         for name in ("content_layers", "style_layers"):

@@ -35,17 +35,21 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Costs):
-    """One optimiser step: the costs of the picture it started from, and where it arrived.
+    """One optimiser step: the costs of the picture that it evaluated, and where it arrived.
 
     Attributes:
         iteration: 1 for the first step.
         seconds: wall-clock time of this step.
         pixels: the picture arrived at, float32 (1, 3, H, W), RGB, nominally 0..255, not clipped.
+        scale: number of the scale, 1 for the first and coarsest.
+        scales: how many there are.
     """
 
     iteration: int
     seconds: float
     pixels: NDArray[np.float32]
+    scale: int = 1
+    scales: int = 1
 
     def image(self) -> NDArray[np.uint8]:
         """Return the picture arrived at as uint8 (H, W, 3), RGB."""

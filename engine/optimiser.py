@@ -1,0 +1,38 @@
+"""What all optimisers have in common."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tensor = NDArray[np.float32]
+
+
+class Optimiser(Protocol):
+    """Minimises a function of a picture, one evaluation at a time.
+
+    Attributes:
+        point: where the function is to be evaluated next, float32 (1, 3, H, W); never written to.
+        learning_rate: step size in units of pixel values, for optimisers that have one.
+        done: whether no further step would lower the function.
+    """
+
+    point: Tensor
+    learning_rate: float
+    done: bool
+
+    @property
+    def picture(self) -> Tensor:
+        """The best result so far, shaped as ``point``."""
+
+    def step(self, value: float, gradient: Tensor) -> bool:
+        """Take the value and the gradient at ``point``, and move ``point``.
+
+        Returns:
+            False if there is no finite point to go on from.
+        """
+
+    def resize(self, width: int, height: int) -> None:
+        """Go on with a picture of another size."""

@@ -1,0 +1,87 @@
+"""The pictures that a run starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ortist.engine.errors import InputError
+from ortist.engine.images import (
+    ImageSource,
+    check_size,
+    fit_area,
+    fit_size,
+    read_image,
+    resize_image,
+)
+from ortist.engine.options import Options
+
+Pixels = NDArray[np.uint8]
+Styles = ImageSource | Sequence[ImageSource]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Content and styles as they were read, and the size to paint.
+
+    Attributes:
+        content: uint8 (H, W, 3), RGB.
+        styles: the same, of any sizes.
+        width: of the picture to paint, in pixels.
+        height: likewise.
+        style_scale: size of the styles relative to the picture.
+    """
+
+    content: Pixels
+    styles: tuple[Pixels, ...]
+    width: int
+    height: int
+    style_scale: float
+
+    def at(self, width: int, height: int) -> tuple[Pixels, list[Pixels]]:
+        """Return the content in that size, and the styles in theirs for it."""
+        styles = [
+            resize_image(style, *_style_size(style, width * height, self.style_scale))
+            for style in self.styles
+        ]
+        return resize_image(self.content, width, height), styles
+
+
+def read_pictures(content: ImageSource, style: Styles, options: Options) -> Pictures:
+    """Read all pictures of a run.
+
+    Raises:
+        InputError: for a picture, or a size that follows from it, that cannot be used.
+    """
+    limit = options.max_pixels
+    source = read_image(content, name="content image", max_pixels=limit)
+    width, height = fit_size(
+        source.shape[1],
+        source.shape[0],
+        size=options.size,
+        to_width=options.width,
+        to_height=options.height,
+        max_pixels=limit,
+    )
+    styles = []
+    for picture in _as_list(style):
+        pixels = read_image(picture, name="style image", max_pixels=limit)
+        size = _style_size(pixels, width * height, options.style_scale)
+        check_size(*size, "scaled style image", limit)
+        styles.append(pixels)
+    return Pictures(source, tuple(styles), width, height, options.style_scale)
+
+
+def _style_size(style: Pixels, area: float, scale: float) -> tuple[int, int]:
+    return fit_area(style.shape[1], style.shape[0], area * scale**2)
+
+
+def _as_list(style: Styles) -> list[ImageSource]:
+    if isinstance(style, Sequence) and not isinstance(style, str | bytes):
+        if not style:
+            raise InputError("no style image given")
+        return list(style)
+    return [style]

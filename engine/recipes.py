@@ -1,0 +1,101 @@
+"""Named sets of options, and those that users keep in TOML files."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ortist.engine.errors import InputError
+from ortist.engine.options import Options
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A set of options under a name.
+
+    Attributes:
+        name: as given to ``--recipe``.
+        about: what it is for, in a line.
+        options: names and values of the fields of :class:`Options` that it sets.
+    """
+
+    name: str
+    about: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_options(self, **chosen: Any) -> Options:
+        """Return the options of the recipe, but for those that are chosen.
+
+        Raises:
+            InputError: for an unknown option or a value out of range.
+        """
+        values = {**self.options, **chosen}
+        known = [item.name for item in fields(Options)]
+        for name in values:
+            if name not in known:
+                raise InputError(
+                    f"recipe {self.name} has unknown option {name!r}, accepted are"
+                    f" {', '.join(known)}"
+                )
+        return Options(**values)
+
+
+_SMOOTH = {"optimiser": "lbfgs", "init": "content"}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("notebook", "the reference notebook: 200 steps of Adam from noise", {"scales": 1}),
+        Recipe(
+            "perceptual",
+            "from a blank canvas, the content first and the style later",
+            {
+                "init": "blank",
+                "scales": 1,
+                "alpha": "10",
+                "beta": "0,40@0.3",
+                "learning_rate": 8.0,
+                "averaging": 0.9,
+                "steps": 150,
+            },
+        ),
+        Recipe("draft", "a first look: few steps", {**_SMOOTH, "steps": 30}),
+        Recipe("standard", "what most pictures want", {**_SMOOTH, "steps": 100}),
+        Recipe("fine", "many steps and scales", {**_SMOOTH, "steps": 300, "scales": 6}),
+    )
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return a recipe by its name, or read it from a TOML file.
+
+    A file has the names and values of options, as in ``steps = 150``, and may have ``recipe``, the
+    name of one to start from, and ``about``.
+
+    Raises:
+        InputError: if there is no such recipe, or the file cannot be read.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    path = Path(name)
+    if path.suffix != ".toml":
+        known = ", ".join(RECIPES)
+        raise InputError(f"unknown recipe {name!r}, accepted are {known} and files named *.toml")
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"recipe '{path}' cannot be read: {error.strerror}") from error
+    except ValueError as error:  # of decoding and of TOML
+        raise InputError(f"recipe '{path}' is not TOML: {error}") from error
+    base, about = values.pop("recipe", None), str(values.pop("about", ""))
+    if base is not None and base not in RECIPES:
+        raise InputError(
+            f"recipe '{path}' starts from unknown recipe {base!r},"
+            f" accepted are {', '.join(RECIPES)}"
+        )
+    start = RECIPES[base].options if base is not None else {}
+    recipe = Recipe(str(path), about, {**start, **values})
+    recipe.with_options()  # its errors now, before any picture is read
+    return recipe

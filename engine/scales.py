@@ -1,0 +1,63 @@
+"""Coarse to fine: the sizes that a picture is painted in, one after the other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ortist.engine.images import MIN_SIDE
+
+GROWTH = math.sqrt(2)
+"""Ratio of the sides of one scale to those of the one before."""
+SINGLE_SIDE = 512
+"""Up to this longer side a picture is painted at one scale by default.
+
+Layers see patches of at most some 200 pixels, so that larger pictures get small strokes only.
+"""
+SMALLEST_SIDE = 256
+"""Shortest longer side of the scales that are chosen by default."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A size and the number of evaluations spent on it."""
+
+    width: int
+    height: int
+    steps: int
+
+    @property
+    def work(self) -> int:
+        """Pixels times evaluations, which time goes by."""
+        return self.width * self.height * self.steps
+
+
+def plan_scales(width: int, height: int, steps: int, count: int | None = None) -> tuple[Scale, ...]:
+    """Return the scales of a picture, the last one in its full size.
+
+    Evaluations are spread so that each scale gets 1/√2 of those of the one before: most are cheap,
+    and half of the time goes to the last one.
+
+    Args:
+        width: of the full size, in pixels.
+        height: likewise.
+        steps: evaluations in all.
+        count: number of scales; None for those that suit the size. There are fewer where sides
+            would become too small or a scale would get no evaluation.
+    """
+    longer = max(width, height)
+    if count is None:
+        count = 1
+        if longer > SINGLE_SIDE:
+            count += int(math.log(longer / SMALLEST_SIDE, GROWTH) + 1e-9)
+    possible = 1 + int(math.log(min(width, height) / MIN_SIDE, GROWTH) + 1e-9)
+    count = max(1, min(count, possible, steps))
+    shares = [GROWTH**-index for index in range(count)]
+    ends = [math.ceil(steps * sum(shares[: index + 1]) / sum(shares)) for index in range(count)]
+    ends[-1] = steps
+    scales = []
+    for index, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        factor = GROWTH ** (index - count + 1)
+        if end > begin:
+            scales.append(Scale(round(width * factor), round(height * factor), end - begin))
+    return tuple(scales)
