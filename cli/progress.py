@@ -83,12 +83,12 @@ class Estimate:
         self._seconds: list[float] = []
         self._pixels = scales[0].width * scales[0].height
 
-    def after(self, step: Step) -> float | None:
-        """Return the seconds that all evaluations take, once, when enough of them are known."""
+    def after(self, step: Step) -> float:
+        """Return the seconds that all evaluations take, once, when enough is known; else 0."""
         if step.scale > 1 or step.iteration > self._LAST:
-            return None
+            return 0.0
         if step.iteration >= self._FIRST:
             self._seconds.append(step.seconds)
         if step.iteration < self._LAST:
-            return None
+            return 0.0
         return sum(self._seconds) / len(self._seconds) * self._work / self._pixels

@@ -26,6 +26,8 @@ from ortist.engine.recipes import RECIPES, find_recipe
 from ortist.engine.scales import Scale, plan_scales
 
 DEFAULT_RECIPE = "standard"
+WORTH_TELLING = 5.0
+"""Seconds from which on a run is announced to take so long."""
 
 _output = partial(typer.Option, rich_help_panel="Output")
 _recipe = partial(typer.Option, rich_help_panel="Recipe")
@@ -229,7 +231,8 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Seque
                 estimate = Estimate(scales)
                 for step in chain([first], steps):
                     show(step)
-                    if (seconds := estimate.after(step)) and not reports.quiet:
+                    seconds = estimate.after(step)
+                    if seconds > WORTH_TELLING and not reports.quiet:
                         typer.echo(f"about {seconds:.0f} s in all")
                     log.write(step)
                     pictures.save(step)

@@ -123,7 +123,7 @@ class Options:
 
     def schedule(self, name: str) -> Schedule:
         """Return ``alpha``, ``beta`` or ``learning_rate`` over the run."""
-        return parse_schedule(name, getattr(self, name))
+        return parse_schedule(name, getattr(self, name), positive=name == "learning_rate")
 
     def _check_optimiser(self) -> None:
         if self.optimiser not in OPTIMISERS:
@@ -132,10 +132,7 @@ class Options:
             )
         if not (_is_finite(self.averaging) and 0 <= self.averaging < 1):
             raise InputError(f"averaging is {self.averaging!r}, accepted are 0 to below 1")
-        if any(value <= 0 for _, value in self.schedule("learning_rate").points):
-            raise InputError(
-                f"learning_rate is {self.learning_rate!r}, accepted are numbers above 0"
-            )
+        self.schedule("learning_rate")
         for name in ("alpha", "beta"):
             if self.optimiser == "lbfgs" and not self.schedule(name).is_constant:
                 raise InputError(f"{name} changes over the run, for which optimiser must be adam")

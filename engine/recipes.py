@@ -90,7 +90,7 @@ def find_recipe(name: str) -> Recipe:
     except ValueError as error:  # of decoding and of TOML
         raise InputError(f"recipe '{path}' is not TOML: {error}") from error
     base, about = values.pop("recipe", None), str(values.pop("about", ""))
-    if base is not None and base not in RECIPES:
+    if base is not None and base not in list(RECIPES):
         raise InputError(
             f"recipe '{path}' starts from unknown recipe {base!r},"
             f" accepted are {', '.join(RECIPES)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ortist.engine.images import MIN_SIDE
 
@@ -52,12 +53,12 @@ def plan_scales(width: int, height: int, steps: int, count: int | None = None) -
             count += int(math.log(longer / SMALLEST_SIDE, GROWTH) + 1e-9)
     possible = 1 + int(math.log(min(width, height) / MIN_SIDE, GROWTH) + 1e-9)
     count = max(1, min(count, possible, steps))
-    shares = [GROWTH**-index for index in range(count)]
+    # From the full size down, rounded up: if steps are few, it is the coarse scales that get none.
+    shares = [GROWTH**index for index in range(count)]
     ends = [math.ceil(steps * sum(shares[: index + 1]) / sum(shares)) for index in range(count)]
-    ends[-1] = steps
     scales = []
-    for index, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
-        factor = GROWTH ** (index - count + 1)
+    for index, (begin, end) in enumerate(pairwise([0, *ends[:-1], steps])):
         if end > begin:
+            factor = GROWTH**-index
             scales.append(Scale(round(width * factor), round(height * factor), end - begin))
-    return tuple(scales)
+    return tuple(reversed(scales))

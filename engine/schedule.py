@@ -8,10 +8,8 @@ from numbers import Real
 
 from ortist.engine.errors import InputError
 
-ACCEPTED = (
-    "numbers from 0, or values over the run: '1,10' (from 1 to 10, straight), '1,10@0.3'"
-    " (10 is reached at 30 % of the run), '1|10@0.3' (a step there)"
-)
+SYNTAX = "'1,10' (from 1 to 10, straight), '1,10@0.3' (10 from 30 % on), '1|10@0.3' (a step there)"
+"""What schedules look like as text."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +42,33 @@ class Schedule:
         return first + (last - first) * (progress - begin) / (end - begin)
 
 
-def parse_schedule(name: str, value: object) -> Schedule:
-    """Return a number, or a text of the form that :data:`ACCEPTED` explains, as a schedule.
+def parse_schedule(name: str, value: object, positive: bool = False) -> Schedule:
+    """Return a number, or a text of the form that :data:`SYNTAX` shows, as a schedule.
 
-    Points without a place are spread evenly: the first at 0, the last at 1; of steps, the last
-    begins its share.
+    Values are separated by ``,`` or, to change in steps, by ``|``. Those without a place are spread
+    evenly: the first at 0, the last at 1, or, in steps, each for the same share of the run.
+
+    Args:
+        name: what messages call it.
+        value: number or text.
+        positive: whether 0 is refused.
 
     Raises:
-        InputError: for anything else, naming ``name``.
+        InputError: for anything else, and for values that are negative or not finite.
     """
     try:
         if isinstance(value, str):
-            return _parse(value)
-        if isinstance(value, Real) and not isinstance(value, bool):
-            return Schedule(((0.0, _checked(float(value))),))
-    except (ValueError, OverflowError):
+            schedule = _parse(value)
+        elif isinstance(value, Real):
+            schedule = Schedule(((0.0, float(value)),))
+        else:
+            raise TypeError
+        if all(math.isfinite(v) and v >= 0 and (v or not positive) for _, v in schedule.points):
+            return schedule
+    except (TypeError, ValueError, OverflowError):
         pass
-    raise InputError(f"{name} is {value!r}, accepted are {ACCEPTED}")
+    least = "above 0" if positive else "from 0"
+    raise InputError(f"{name} is {value!r}, accepted are numbers {least}, or over the run {SYNTAX}")
 
 
 def _parse(text: str) -> Schedule:
@@ -70,14 +78,8 @@ def _parse(text: str) -> Schedule:
     points = []
     for index, part in enumerate(parts):
         value, mark, place = part.partition("@")
-        points.append((float(place) if mark else index / spread, _checked(float(value))))
+        points.append((float(place) if mark else index / spread, float(value)))
     places = [place for place, _ in points]
     if places != sorted(set(places)) or not 0 <= places[0] <= places[-1] <= 1:
         raise ValueError(text)
     return Schedule(tuple(points), stepwise)
-
-
-def _checked(value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(value)
-    return value

@@ -8,15 +8,14 @@ from ortist.engine.adam import Adam
 
 Tensor = NDArray[np.float32]
 
-GRADIENTS = np.random.default_rng(5).normal(0, 1e4, (30, 2, 3)).astype(np.float32)
-START = np.array([[0, 50, 100], [150, 200, 255]], np.float32)
+GRADIENTS = np.random.default_rng(5).normal(0, 1e4, (30, 1, 3, 1, 2)).astype(np.float32)
+START = np.array([[0, 50], [100, 150], [200, 255]], np.float32).reshape(1, 3, 1, 2)
 
 
 def steps(adam: Adam, gradients: Tensor) -> Tensor:
-    values = START
     for gradient in gradients:
-        values = adam.step(values, gradient)
-    return values
+        assert adam.step(1.0, gradient)
+    return adam.picture
 
 
 @pytest.mark.parametrize("settings", [(2.0, 0.9, 0.999, 1e-8), (0.5, 0.8, 0.9, 5e3)])
@@ -30,7 +29,7 @@ def test_steps_are_those_of_the_paper(settings: tuple[float, float, float, float
         square = beta2 * square + (1 - beta2) * gradient**2
         unbiased = mean / (1 - beta1**t), square / (1 - beta2**t)
         values = values - rate * unbiased[0] / (np.sqrt(unbiased[1]) + epsilon)
-    actual = steps(Adam(rate, beta1, beta2, epsilon), GRADIENTS)
+    actual = steps(Adam(START, rate, 0.0, beta1, beta2, epsilon), GRADIENTS)
     assert actual.dtype == np.float32
     np.testing.assert_allclose(actual, values, rtol=0, atol=2e-4)
 
@@ -43,27 +42,76 @@ def test_steps_are_those_of_pytorch() -> None:
     for gradient in GRADIENTS:
         values.grad = torch.tensor(gradient, dtype=torch.float64)
         optimiser.step()
-    np.testing.assert_allclose(steps(Adam(2.0), GRADIENTS), values.detach(), rtol=0, atol=2e-4)
+    np.testing.assert_allclose(
+        steps(Adam(START, 2.0), GRADIENTS), values.detach(), rtol=0, atol=2e-4
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e15])
 def test_the_first_step_has_the_length_of_the_learning_rate(scale: float) -> None:
     """Whatever the size of the gradient; the bias correction sees to it."""
-    moved = Adam(2.0).step(
-        START, np.array([[-3, 3, 1], [1, -5, 9]], np.float32) * np.float32(scale)
-    )
-    np.testing.assert_allclose(START - moved, [[-2, 2, 2], [2, -2, 2]], rtol=1e-4)
+    signs = np.array([[-3, 3], [1, 1], [-5, 9]], np.float32).reshape(START.shape)
+    adam = Adam(START, 2.0)
+    adam.step(1.0, signs * np.float32(scale))
+    np.testing.assert_allclose(START - adam.point, 2 * np.sign(signs), rtol=1e-4)
 
 
 def test_a_zero_gradient_moves_nothing() -> None:
-    np.testing.assert_array_equal(Adam(2.0).step(START, np.zeros_like(START)), START)
+    np.testing.assert_array_equal(steps(Adam(START, 2.0), np.zeros_like(GRADIENTS)), START)
 
 
-def test_arguments_are_left_as_they_are() -> None:
-    adam, values, gradient = Adam(2.0), START.copy(), GRADIENTS[0].copy()
-    first = adam.step(values, gradient)
+def test_points_and_gradients_are_left_as_they_are() -> None:
+    start, gradient = START.copy(), GRADIENTS[0].copy()
+    adam = Adam(start, 2.0)
+    adam.step(1.0, gradient)
+    first = adam.point
     kept = first.copy()
-    adam.step(first, gradient)
-    np.testing.assert_array_equal(values, START)
+    adam.step(1.0, gradient)
+    np.testing.assert_array_equal(start, START)
     np.testing.assert_array_equal(gradient, GRADIENTS[0])
     np.testing.assert_array_equal(first, kept)
+
+
+def test_blocks_of_a_large_picture_are_treated_alike() -> None:
+    shape = (1, 3, 200, 300)
+    gradient = np.random.default_rng(0).normal(0, 1e3, shape).astype(np.float32)
+    large, small = Adam(np.zeros(shape, np.float32), 2.0), Adam(np.zeros(shape, np.float32), 2.0)
+    for _ in range(2):
+        large.step(1.0, gradient)
+        # The gradient's blocks in another order give the same values in that order.
+        small.step(1.0, gradient[:, ::-1, ::-1])
+    np.testing.assert_array_equal(large.point, small.point[:, ::-1, ::-1])
+
+
+def test_what_is_not_finite_is_told() -> None:
+    assert not Adam(START, 2.0).step(np.nan, GRADIENTS[0])
+    assert not Adam(START, 2.0).step(1.0, GRADIENTS[0] * np.float32(np.nan))
+
+
+def test_the_mean_of_the_iterates_is_unbiased() -> None:
+    """Σ dᵗ⁻ⁱ·(1-d)·xᵢ / (1 - dᵗ)."""
+    averaged, plain = Adam(START, 2.0, 0.9), Adam(START, 2.0)
+    expected, weight = np.zeros(START.shape), 0.0
+    for gradient in GRADIENTS:
+        averaged.step(1.0, gradient)
+        plain.step(1.0, gradient)
+        expected = 0.9 * expected + 0.1 * plain.point
+        weight = 0.9 * weight + 0.1
+    np.testing.assert_allclose(averaged.picture, expected / weight, rtol=1e-5)
+    np.testing.assert_array_equal(averaged.point, plain.point)
+
+
+def test_the_moments_are_carried_to_another_size() -> None:
+    start = np.full((1, 3, 8, 8), 100, np.float32)
+    gradient = np.ones_like(start)
+    adam = Adam(start, 2.0, averaging=0.5)
+    for _ in range(50):
+        adam.step(1.0, gradient)
+    before, average = adam.point, adam.picture
+    adam.resize(16, 16)
+    assert adam.point.shape == (1, 3, 16, 16)
+    np.testing.assert_allclose(adam.point, before[0, 0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(adam.picture, average[0, 0, 0, 0], rtol=1e-6)
+    # Four times the pixels have a quarter of the derivative each: the step stays as long.
+    adam.step(1.0, np.full((1, 3, 16, 16), 0.25, np.float32))
+    np.testing.assert_allclose(before[0, 0, 0, 0] - adam.point, 2.0, rtol=1e-4)

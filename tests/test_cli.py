@@ -20,9 +20,10 @@ import pytest
 
 from ortist.cli import main
 from ortist.cli.stylize import stylize
-from ortist.engine import LAYERS, Options
+from ortist.engine import LAYERS, Engine, Options
 from ortist.engine.engine import WINOGRAD_MIN_PIXELS
 from ortist.engine.images import read_image, write_image
+from ortist.engine.options import OPTIMISERS
 from ortist.engine.winograd import WINOGRAD_TILE
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -91,6 +92,7 @@ def test_end_to_end_without_torch(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert read_image(tmp_path / "out.jpg").shape == (64, 96, 3)
     lines = done.stdout.splitlines()
+    assert lines.pop(0) == "96x64 pixels, 60 evaluations"
     assert [line.partition(":")[0] for line in lines] == ["Iteration 30", "Iteration 60", "out.jpg"]
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [record["iteration"] for record in log] == list(range(1, 61))
@@ -104,9 +106,10 @@ def test_a_run_says_what_it_did(ortist: Ortist, tmp_path: Path) -> None:
     costs = rf": total cost = {number}, content cost = {number}, style cost = {number}"
     assert outcome.code == 0
     assert outcome.err == ""
-    assert re.fullmatch("Iteration 20" + costs, lines[0])
-    assert re.fullmatch("Iteration 40" + costs, lines[1])
-    assert re.fullmatch(rf"out\.png: 32x21 pixels, J = {number}, 40 steps, {number} s", lines[2])
+    assert lines[0] == "32x21 pixels, 40 evaluations"
+    assert re.fullmatch("Iteration 20" + costs, lines[1])
+    assert re.fullmatch("Iteration 40" + costs, lines[2])
+    assert re.fullmatch(rf"out\.png: 32x21 pixels, J = {number}, 40 steps, {number} s", lines[3])
     assert files(tmp_path) == ["out.png"]
 
 
@@ -145,8 +148,12 @@ def test_numbered_pictures_beside_the_painting(ortist: Ortist, tmp_path: Path) -
     assert not np.array_equal(one, two)
 
 
-def test_the_same_command_gives_the_same_bytes(ortist: Ortist, tmp_path: Path) -> None:
-    arguments = ("stylize", CONTENT, STYLE, *SMALL, "--steps", "3", "--threads", "2")
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_the_same_command_gives_the_same_bytes(
+    ortist: Ortist, tmp_path: Path, optimiser: str
+) -> None:
+    arguments = ("stylize", CONTENT, STYLE, *SMALL, "--steps", "6", "--scales", "2")
+    arguments += ("--threads", "2", "--init", "noise", "--optimiser", optimiser)
     for name, seed in (("a.png", "7"), ("b.png", "7"), ("c.png", "8")):
         assert ortist(*arguments, "-o", name, "--seed", seed).code == 0
     a, b, c = ((tmp_path / name).read_bytes() for name in ("a.png", "b.png", "c.png"))
@@ -195,15 +202,29 @@ def test_several_styles_are_blended(ortist: Ortist, tmp_path: Path) -> None:
     assert both != alone
 
 
-def test_defaults_are_those_of_the_options() -> None:
+def test_every_option_of_a_run_can_be_given_and_has_its_default_from_the_recipe() -> None:
     parameters = inspect.signature(stylize).parameters
-    defaults = Options()
-    shared = [field.name for field in fields(Options) if field.name in parameters]
-    assert {"size", "steps", "alpha", "beta", "pooling", "init", "seed"} < set(shared)
-    for name in {*shared} - {"style_weights"}:
-        assert parameters[name].default == getattr(defaults, name)
-    assert parameters["content_layer"].default == list(defaults.content_layers)
-    assert parameters["style_layer"].default == list(defaults.style_layers)
+    in_plural = {"content_layers", "style_layers", "style_weights"}
+    for field in fields(Options):
+        name = field.name.removesuffix("s") if field.name in in_plural else field.name
+        assert parameters[name].default is None, name
+
+
+def test_options_win_over_the_recipe(ortist: Ortist, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('recipe = "draft"\nsteps = 4\nsize = 24\n')
+    arguments = ("stylize", CONTENT, STYLE, "--recipe", "mine.toml")
+    assert "24x16 pixels, 4 evaluations\n" in ortist(*arguments, "-o", "a.png").out
+    assert "32x21 pixels, 4 evaluations\n" in ortist(*arguments, "-o", "b.png", *SMALL).out
+    same = ("stylize", CONTENT, STYLE, *SMALL, "--steps", "4", "--recipe", "draft")
+    assert ortist(*same, "-o", "c.png").code == 0
+    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
+
+
+def test_the_notebooks_recipe_is_that_of_the_options(ortist: Ortist, tmp_path: Path) -> None:
+    arguments = ("stylize", CONTENT, STYLE, *SMALL, "--steps", "3", "--threads", "1")
+    assert ortist(*arguments, "--recipe", "notebook", "-o", "out.png").code == 0
+    result = Engine(threads=1).stylize(CONTENT, STYLE, Options(size=32, steps=3))
+    assert np.array_equal(read_image(tmp_path / "out.png"), result.image)
 
 
 OUT = (CONTENT, STYLE, "-o", "out.png")
@@ -235,8 +256,8 @@ INVALID = {
         (*OUT, "--content-layer", "conv1_1:1", "--content-layer", "conv2_1"),
         "--content-layer conv2_1 has no weight but others have; give all or none",
     ),
-    "negative": ((*OUT, "--alpha", "-1"), "alpha is -1.0, accepted are finite numbers from 0"),
-    "infinite": ((*OUT, "--beta", "inf"), "beta is inf, accepted are finite numbers from 0"),
+    "negative": ((*OUT, "--alpha", "-1"), "alpha is '-1', accepted are numbers from 0"),
+    "infinite": ((*OUT, "--beta", "inf"), "beta is 'inf', accepted are numbers from 0"),
     "not a number": ((*OUT, "--style-layer", "conv1_1:nan"), "weight of conv1_1 is nan, accepted"),
     "style weights": (
         (*OUT, "--style-weight", "1", "--style-weight", "2"),
@@ -320,7 +341,7 @@ def copy_models(folder: Path) -> None:
 
 
 def test_a_cost_beyond_numbers_keeps_the_last_good_picture(ortist: Ortist, tmp_path: Path) -> None:
-    outcome = ortist("stylize", *OUT, *SMALL, "--learning-rate", "1e30")
+    outcome = ortist("stylize", *OUT, *SMALL, "--recipe", "notebook", "--learning-rate", "1e30")
     assert outcome.code == 1
     assert outcome.err.startswith("error: the cost is ")
     assert outcome.err.endswith("; the last good picture is out.png\n")

@@ -97,13 +97,14 @@ def test_style_cost_is_the_notebooks() -> None:
 def test_total_cost_is_the_notebooks() -> None:
     random = np.random.RandomState(3)  # the notebook's generator
     content, style = float(random.randn()), float(random.randn())
-    total = total_cost(content, style, 0.0, Options(alpha=10, beta=40))
+    total = total_cost(content, style, 0.0, alpha=10, beta=40, tv=0)
     assert total == pytest.approx(TOTAL_COST, rel=1e-15)
 
 
 def test_total_cost_of_the_defaults_has_the_notebooks_weights() -> None:
-    assert total_cost(1.0, 0.1, 7.0, Options()) == 10 + 4
-    assert total_cost(0.0, 0.0, 7.0, Options(tv=3)) == 21
+    weights = {name: getattr(Options(), name) for name in ("alpha", "beta", "tv")}
+    assert total_cost(1.0, 0.1, 7.0, **weights) == 10 + 4
+    assert total_cost(0.0, 0.0, 7.0, **{**weights, "tv": 3}) == 21
 
 
 def test_layers_without_weights_share_a_sum_of_one() -> None:

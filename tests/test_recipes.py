@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ortist.engine import InputError, Options
+from ortist.engine.recipes import RECIPES, find_recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_valid_options(name: str) -> None:
+    assert find_recipe(name).name == name
+    assert isinstance(find_recipe(name).with_options(), Options)
+    assert find_recipe(name).with_options(steps=7, size=99).steps == 7
+
+
+def test_the_notebook_is_the_default_of_the_options_at_one_scale() -> None:
+    assert find_recipe("notebook").with_options() == Options(scales=1)
+
+
+def test_a_file_starts_from_a_recipe_or_from_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('about = "Mine."\nsteps = 12\nstyle_layers = {conv1_1 = 1.0, conv4_1 = 0.5}\n')
+    mine = find_recipe(str(path))
+    assert mine.about == "Mine."
+    assert mine.with_options() == Options(steps=12, style_layers={"conv1_1": 1.0, "conv4_1": 0.5})
+    path.write_text('recipe = "fine"\nsteps = 12\n')
+    expected = RECIPES["fine"].with_options(steps=12)
+    assert find_recipe(str(path)).with_options() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps = ", r"recipe '.*mine\.toml' is not TOML: "),
+        ("stepps = 3", r"recipe .*mine\.toml has unknown option 'stepps', accepted are size, "),
+        ("steps = 0", "steps is 0, accepted are whole numbers from 1"),
+        (
+            'recipe = "none"',
+            r"recipe '.*' starts from unknown recipe 'none', accepted are notebook",
+        ),
+        ("recipe = 3", "starts from unknown recipe 3, accepted are notebook"),
+        ("recipe = [1]", r"starts from unknown recipe \[1\], accepted are notebook"),
+        (b"\xff\xfe", r"recipe '.*mine\.toml' is not TOML: "),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told(tmp_path: Path, text: str | bytes, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=message):
+        find_recipe(str(path))
+
+
+def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown recipe 'finest', accepted are notebook, .*toml"):
+        find_recipe("finest")
+    with pytest.raises(InputError, match=r"recipe '.*no\.toml' cannot be read: No such file"):
+        find_recipe(str(tmp_path / "no.toml"))
