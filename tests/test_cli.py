@@ -182,7 +182,7 @@ def test_starting_from_a_picture(ortist: Ortist, tmp_path: Path) -> None:
     write_image(start, tmp_path / "start.png")
     outcome = ortist(
         *("stylize", CONTENT, STYLE, "-o", "out.png", *SMALL, "--steps", "1"),
-        *("--init", "start.png", "--learning-rate", "1"),
+        *("--recipe", "notebook", "--init", "start.png", "--learning-rate", "1"),
     )
     assert outcome.code == 0
     moved = read_image(tmp_path / "out.png").astype(int) - start
@@ -351,12 +351,13 @@ def test_a_cost_beyond_numbers_keeps_the_last_good_picture(ortist: Ortist, tmp_p
 def test_ctrl_c_keeps_the_picture_so_far(tmp_path: Path) -> None:
     command = process(
         *("stylize", *OUT, *SMALL, "--steps", "1000000", "--log", "log.jsonl"),
-        *("--print-every", "1"),
+        *("--recipe", "notebook", "--print-every", "1"),
     )
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
         assert run.stdout is not None
+        assert run.stdout.readline() == "32x21 pixels, 1000000 evaluations\n"
         assert run.stdout.readline().startswith("Iteration 1: ")
         run.send_signal(signal.SIGINT)
         _, err = run.communicate(timeout=60)
@@ -410,7 +411,9 @@ def on_terminal(folder: Path, *arguments: str) -> tuple[str, str]:
 def test_a_terminal_gets_a_bar_with_the_costs(tmp_path: Path) -> None:
     out, shown = on_terminal(tmp_path, "stylize", *OUT, *SMALL, "--steps", "20")
     assert re.search(r"20/20.* J \S+  content \S+  style \S+ .*0:00:00", shown)
-    assert [line.partition(":")[0] for line in out.splitlines()] == ["Iteration 20", "out.png"]
+    assert [line.partition(":")[0] for line in out.splitlines()] == [
+        *("32x21 pixels, 20 evaluations", "Iteration 20", "out.png")
+    ]
 
 
 def test_quiet_shows_no_bar(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_what_is_wrong_in_a_file_is_told(tmp_path: Path, text: str | bytes, mess
 
 
 def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown recipe 'finest', accepted are notebook, .*toml"):
+    with pytest.raises(InputError, match=r"unknown recipe 'finest', accepted are notebook, .*toml"):
         find_recipe("finest")
     with pytest.raises(InputError, match=r"recipe '.*no\.toml' cannot be read: No such file"):
         find_recipe(str(tmp_path / "no.toml"))
