@@ -1,0 +1,124 @@
+"""Optimisers, scales, schedules and starts with the real weights, on small pictures."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ortist.engine import Engine, InputError, NonFiniteCostError, Options, Step
+from ortist.engine.options import INITS
+from ortist.engine.pictures import read_pictures
+from ortist.engine.starts import starting_picture
+
+Pixels = NDArray[np.uint8]
+RANDOM = np.random.default_rng(8)
+CONTENT = RANDOM.integers(0, 256, (24, 32, 3), np.uint8)
+STYLE = RANDOM.integers(0, 128, (24, 32, 3), np.uint8)
+SHORT = Options(size=32, steps=6, init="content", scales=1)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine("cpu", 1)
+
+
+def run(engine: Engine, **changed: Any) -> list[Step]:
+    return list(engine.iterate(CONTENT, STYLE, replace(SHORT, **changed)))
+
+
+def cost(engine: Engine, image: Pixels) -> float:
+    """J of a finished picture."""
+    step = next(engine.iterate(CONTENT, STYLE, replace(SHORT, init=image)))
+    return step.total
+
+
+def test_lbfgs_gets_further_than_adam_and_never_back(engine: Engine) -> None:
+    quick, slow = run(engine, optimiser="lbfgs", steps=12), run(engine, steps=12)
+    assert cost(engine, quick[-1].image()) < 0.7 * cost(engine, slow[-1].image())
+    reached = [cost(engine, step.image()) for step in quick]
+    # Rounding to 8 bits moves the cost a little.
+    assert all(later < earlier * 1.02 for earlier, later in itertools.pairwise(reached))
+    assert quick[-1].pixels.min() >= 0
+    assert quick[-1].pixels.max() <= 255
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
+def test_scales_are_painted_one_after_the_other(engine: Engine, optimiser: str) -> None:
+    steps = run(engine, optimiser=optimiser, scales=2, steps=7)
+    assert [step.iteration for step in steps] == list(range(1, 8))
+    assert [(step.scale, step.scales) for step in steps] == [(1, 2)] * 4 + [(2, 2)] * 3
+    assert [step.pixels.shape[2:] for step in steps] == [(17, 23)] * 4 + [(24, 32)] * 3
+    # The finer picture starts from the coarser one, not from the start.
+    assert steps[4].total < run(engine, optimiser=optimiser, steps=1)[0].total
+
+
+def test_the_mean_of_the_iterates_is_the_picture(engine: Engine) -> None:
+    plain, averaged = run(engine, steps=4), run(engine, steps=4, averaging=0.5)
+    weights = [0.5**4, 0.5**3, 0.5**2, 0.5]
+    mean = sum(w * step.pixels for w, step in zip(weights, plain, strict=True)) / sum(weights)
+    np.testing.assert_allclose(averaged[-1].pixels, mean, rtol=0, atol=1e-2)
+
+
+def test_weights_change_over_the_run(engine: Engine) -> None:
+    steps = run(engine, beta="0,40@0.5", alpha="10|20@0.5", steps=5, learning_rate="1,3")
+    for step, alpha, beta in zip(steps, (10, 10, 20, 20, 20), (0, 20, 40, 40, 40), strict=True):
+        assert step.total == pytest.approx(alpha * step.content + beta * step.style)
+    moves = [
+        np.abs(after.pixels - before.pixels).max() for before, after in itertools.pairwise(steps)
+    ]
+    assert moves[-1] > moves[0]
+
+
+def test_normalised_costs_have_gradients_of_one_size(engine: Engine) -> None:
+    options = replace(SHORT, normalise=True, init="noise")
+    canvas, styles = read_pictures(CONTENT, STYLE, options).at(32, 24)
+    start = starting_picture(canvas, styles, options, (120.0, 120.0, 120.0))
+    for weighted in ("conv1_1", "conv4_1"):
+        # Only one cost counts: its gradient, whatever its size was, has the size of its weight.
+        one = replace(options, alpha=0, beta=1, style_layers={weighted: 3.0})
+        objective = engine._objective(canvas, styles, one)
+        objective.normalise(start)
+        evaluation = objective.evaluate(start)
+        assert np.abs(evaluation.gradient).mean() == pytest.approx(3.0, rel=1e-4)
+        assert evaluation.value != evaluation.costs.total
+    assert run(engine, normalise=True, optimiser="lbfgs", steps=3)[-1].iteration == 3
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_every_start_is_repeatable_and_has_the_size(engine: Engine, init: str) -> None:
+    options = replace(SHORT, init=init)
+    first, again = (
+        starting_picture(CONTENT, [STYLE, CONTENT], options, (123.0, 117.0, 104.0))
+        for _ in range(2)
+    )
+    assert first.shape == (1, 3, 24, 32)
+    assert first.dtype == np.float32
+    np.testing.assert_array_equal(first, again)
+    other = starting_picture(CONTENT, [STYLE], replace(options, seed=1), (123.0, 117.0, 104.0))
+    assert np.array_equal(first, other) == (init in ("content", "blank"))
+
+
+def test_noise_in_the_colours_of_the_style_has_their_statistics() -> None:
+    big = np.repeat(np.repeat(CONTENT, 8, 0), 8, 1)
+    style = np.zeros((40, 50, 3), np.uint8) + np.array([200, 30, 90], np.uint8)
+    style[:20] += np.array([20, 40, 0], np.uint8)
+    noise = starting_picture(big, [style], replace(SHORT, init="style"), (0.0, 0.0, 0.0))[0]
+    colours = style.reshape(-1, 3).astype(float)
+    np.testing.assert_allclose(noise.mean(axis=(1, 2)), colours.mean(axis=0), atol=0.5)
+    np.testing.assert_allclose(np.cov(noise.reshape(3, -1)), np.cov(colours.T), atol=8)
+
+
+def test_a_run_that_overflows_keeps_the_last_good_picture(engine: Engine) -> None:
+    with pytest.raises(NonFiniteCostError, match="not finite after step 1") as caught:
+        run(engine, optimiser="lbfgs", alpha=1e38, beta=1e38)
+    np.testing.assert_array_equal(caught.value.result.image, CONTENT)
+
+
+def test_errors_come_before_the_first_step(engine: Engine) -> None:
+    with pytest.raises(InputError):
+        engine.iterate(CONTENT, STYLE, replace(SHORT, style_scale=0.5, init="nowhere.png"))
