@@ -278,12 +278,22 @@ def write_image(pixels: NDArray[np.uint8], path: str | os.PathLike[str]) -> None
     """
     file_format, settings = _encoder(path)
     _check_array(pixels, "picture to write")
+    with written_whole(path) as scratch, scratch.open("xb") as stream:
+        Image.fromarray(pixels).save(stream, file_format, **settings)
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; what is there at the end is moved to ``path``.
+
+    Raises:
+        InputError: in place of the OSError or ValueError of a file that cannot be written.
+    """
     target = _target(path)
     # Unlike one of tempfile's, a file opened in the usual way gets the permissions of the umask.
     scratch = target.with_name(f".ortist-{secrets.token_hex(8)}.tmp")
     try:
-        with scratch.open("xb") as stream:
-            Image.fromarray(pixels).save(stream, file_format, **settings)
+        yield scratch
         if target.exists():
             scratch.chmod(target.stat().st_mode)
         scratch.replace(target)

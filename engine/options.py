@@ -18,6 +18,8 @@ OPTIMISERS = ("adam", "lbfgs")
 LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
 """Layers with their weights, or names that get equal weights of sum 1."""
 MAX_STYLE_SCALE = 1000.0
+MAX_WHOLE = 10**18
+"""Largest size or number of steps: what is computed of them stays within the floats."""
 
 
 def layer_weights(layers: LayerWeights) -> dict[str, float]:
@@ -98,7 +100,7 @@ class Options:
             self._check_whole(name, MIN_SIDE)
         self._check_whole("scales", 1)
         self._check_whole("steps", 1)
-        self._check_whole("seed", 0)
+        self._check_whole("seed", 0, math.inf)
         self._check_whole("max_pixels", MIN_SIDE**2)
         _check_weight("tv", self.tv)
         self._check_optimiser()
@@ -115,11 +117,13 @@ class Options:
         if self.style_weights is not None:
             self._check_style_weights(self.style_weights)
 
-    def _check_whole(self, name: str, least: int) -> None:
+    def _check_whole(self, name: str, least: int, most: float = MAX_WHOLE) -> None:
         value = getattr(self, name)
         optional = name in ("width", "height", "scales") and value is None
         if not optional and (not isinstance(value, Integral) or value < least):
             raise InputError(f"{name} is {value!r}, accepted are whole numbers from {least}")
+        if not optional and value > most:
+            raise InputError(f"{name} is too large, accepted are whole numbers up to {most}")
 
     def schedule(self, name: str) -> Schedule:
         """Return ``alpha``, ``beta`` or ``learning_rate`` over the run."""
