@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, TypeAlias
 
 from ortist.engine import InputError, Step
 from ortist.engine.images import check_output, check_writable, write_image
+
+
+Output: TypeAlias = tuple[str, Path]
+"""What messages call a file, and where it goes."""
+
+
+def check_distinct(outputs: Iterable[Output]) -> None:
+    """Raise InputError if two of the files to be written are one."""
+    seen: dict[str, Output] = {}
+    for name, path in outputs:
+        first = seen.setdefault(os.path.realpath(path), (name, path))
+        if first != (name, path):
+            raise InputError(f"output '{first[1]}' is both {first[0]} and {name}")
+
+
+def check_extension(path: Path, accepted: Iterable[str]) -> None:
+    """Raise InputError unless the extension is one of those accepted, in either case."""
+    if path.suffix.lower() not in accepted:
+        raise InputError(
+            f"output '{path}' has the unknown extension '{path.suffix}'; accepted are"
+            f" {', '.join(accepted)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +56,18 @@ class Pictures:
         """Raise InputError unless pictures of ``size`` (width, height) can all be written."""
         check_output(self.path, self.force, size)
         if self.every and not self.force:
-            for iteration in range(self.every, self.steps + 1, self.every):
-                check_output(self.numbered(iteration), size=size)
+            for _, path in self._numbered():
+                check_output(path, size=size)
+
+    def outputs(self) -> Iterator[Output]:
+        """Yield all files that may be written."""
+        yield "the picture", self.path
+        if self.every:
+            yield from self._numbered()
+
+    def _numbered(self) -> Iterator[Output]:
+        for iteration in range(self.every, self.steps + 1, self.every):
+            yield "a numbered picture", self.numbered(iteration)
 
     def numbered(self, iteration: int) -> Path:
         """Return where the picture after ``iteration`` steps goes: out-0020.png for out.png."""
@@ -54,13 +88,15 @@ class Log:
         self._force = force
         self._stream: IO[str] | None = None
 
-    def check(self, picture: Path) -> None:
-        """Raise InputError unless the log can be written, and not in place of the picture."""
-        if self._path is None:
-            return
-        check_writable(self._path, self._force)
-        if self._path.resolve() == picture.resolve():
-            raise InputError(f"output '{picture}' is both the picture and the log")
+    def check(self) -> None:
+        """Raise InputError unless the log can be written."""
+        if self._path is not None:
+            check_writable(self._path, self._force)
+
+    def outputs(self) -> Iterator[Output]:
+        """Yield the file that may be written."""
+        if self._path is not None:
+            yield "the log", self._path
 
     def __enter__(self) -> Self:
         return self

@@ -10,15 +10,22 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
+from ortist.cli.inits import read_init
 from ortist.cli.interrupt import INTERRUPTED, deferred_interrupt
 from ortist.cli.layers import parse_layers
-from ortist.cli.outputs import Log, Pictures
+from ortist.cli.outputs import Log, Pictures, check_distinct
+from ortist.cli.plot import EXTENSIONS as PLOT_EXTENSIONS
+from ortist.cli.plot import Plot
 from ortist.cli.progress import Estimate, describe_plan, print_costs, progress_bar
+from ortist.cli.timelapse import EXTENSIONS as TIMELAPSE_EXTENSIONS
+from ortist.cli.timelapse import Timelapse
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
 from ortist.engine.engine import KERNELS
-from ortist.engine.images import OUTPUT_EXTENSIONS, ImageSource, read_image, write_image
+from ortist.engine.images import OUTPUT_EXTENSIONS, write_image
 from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.options import INITS, OPTIMISERS
 from ortist.engine.pictures import read_pictures
@@ -55,6 +62,17 @@ def stylize(
     ] = 0,
     log: Annotated[
         Path | None, _output(metavar="FILE", help="Write costs as JSON lines, one per step.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        _output(metavar="FILE", help=f"Plot the costs ({', '.join(PLOT_EXTENSIONS)})."),
+    ] = None,
+    timelapse: Annotated[
+        Path | None,
+        _output(
+            metavar="FILE",
+            help=f"Animate the picture on its way ({', '.join(TIMELAPSE_EXTENSIONS)}).",
+        ),
     ] = None,
     print_every: Annotated[
         int, _output(min=0, metavar="N", help="Print the costs of every Nth step; 0 for none.")
@@ -173,6 +191,8 @@ def stylize(
     reports = _Reports(
         pictures=Pictures(path=output, every=save_every, steps=options.steps, force=force),
         log=Log(log, force),
+        plot=Plot(plot, force),
+        timelapse=Timelapse(timelapse, options.steps, force),
         print_every=0 if quiet else print_every,
         quiet=quiet,
     )
@@ -189,8 +209,36 @@ class _Reports:
 
     pictures: Pictures
     log: Log
+    plot: Plot
+    timelapse: Timelapse
     print_every: int
     quiet: bool
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise InputError unless all files can be written, each in a place of its own."""
+        self.pictures.check(size)
+        files = self.log, self.plot, self.timelapse
+        for file in files:
+            file.check()
+        outputs = (file.outputs() for file in (self.pictures, *files))
+        check_distinct(chain.from_iterable(outputs))
+
+    def add(self, step: Step) -> None:
+        """Take in a step."""
+        self.log.write(step)
+        self.pictures.save(step)
+        self.plot.add(step)
+        self.timelapse.add(step)
+
+    def finish(self, image: NDArray[np.uint8]) -> None:
+        """Write the picture, then what takes longer."""
+        write_image(image, self.pictures.path)
+        try:
+            self.plot.write()
+            self.timelapse.write(image)
+        except KeyboardInterrupt:
+            typer.echo(f"interrupted after writing {self.pictures.path}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _stylize(
@@ -201,12 +249,11 @@ def _stylize(
     make_engine: Callable[[], Engine],
 ) -> None:
     started = time.perf_counter()
-    options = replace(options, init=_read_init(options.init, options.max_pixels))
+    options = replace(options, init=read_init(options.init, options.max_pixels))
     pictures = read_pictures(content, styles, options)
     size = pictures.width, pictures.height
     scales = plan_scales(*size, options.steps, options.scales)
-    reports.pictures.check(size)
-    reports.log.check(reports.pictures.path)
+    reports.check(size)
     if not reports.quiet:
         typer.echo(describe_plan(scales))
     last = _paint(
@@ -223,7 +270,7 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Seque
     """Run all steps and write the picture; return the last step."""
     pictures = reports.pictures
     try:
-        with progress_bar(pictures.steps, reports.quiet) as show, reports.log as log:
+        with progress_bar(pictures.steps, reports.quiet) as show, reports.log:
             # Until the first step is done there is nothing to keep, so Ctrl-C ends the run at once.
             steps = start()
             first = next(steps)
@@ -234,15 +281,14 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Seque
                     seconds = estimate.after(step)
                     if seconds > WORTH_TELLING and not reports.quiet:
                         typer.echo(f"about {seconds:.0f} s in all")
-                    log.write(step)
-                    pictures.save(step)
+                    reports.add(step)
                     if reports.print_every and step.iteration % reports.print_every == 0:
                         print_costs(step)
                     if interrupt.is_set():
                         break
-                write_image(step.image(), pictures.path)
+                reports.finish(step.image())
     except NonFiniteCostError as error:
-        write_image(error.result.image, pictures.path)
+        reports.finish(error.result.image)
         typer.echo(f"error: {error}; the last good picture is {pictures.path}", err=True)
         raise typer.Exit(1) from None
     if interrupt.is_set():
@@ -253,10 +299,3 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Seque
         )
         raise typer.Exit(INTERRUPTED)
     return step
-
-
-def _read_init(init: ImageSource, max_pixels: int) -> ImageSource:
-    if not isinstance(init, str) or init in INITS:
-        return init
-    name = f"--init is none of {', '.join(INITS)}, and image"
-    return read_image(init, name=name, max_pixels=max_pixels)

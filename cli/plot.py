@@ -1,0 +1,94 @@
+"""A plot of the costs of a run."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ortist.cli.outputs import Output, check_extension
+from ortist.engine import InputError, Step
+from ortist.engine.images import check_writable, written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXTENSIONS = (".png", ".svg", ".pdf")
+_COSTS = ("total", "content", "style")
+
+
+class Plot:
+    """Total, content and style cost over the evaluations of a run.
+
+    Args:
+        path: where the plot goes, its extension naming the format; None for no plot.
+        force: whether an existing file is replaced.
+    """
+
+    def __init__(self, path: Path | None, force: bool) -> None:
+        self._path = path
+        self._force = force
+        self._costs = {name: array("d") for name in _COSTS}
+        self._changes: list[int] = []
+        self._scale = 1
+
+    def check(self) -> None:
+        """Raise InputError unless the plot can be drawn and written."""
+        if self._path is None:
+            return
+        check_extension(self._path, EXTENSIONS)
+        check_writable(self._path, self._force)
+        try:
+            import matplotlib.figure  # noqa: F401 (whether it is there)
+        except ImportError:
+            raise InputError(
+                "--plot needs matplotlib, which is not installed: pip install 'ortist[plot]'"
+            ) from None
+
+    def outputs(self) -> Iterator[Output]:
+        """Yield the file that may be written."""
+        if self._path is not None:
+            yield "the plot", self._path
+
+    def add(self, step: Step) -> None:
+        """Take in the costs of a step."""
+        if self._path is None:
+            return
+        for name, values in self._costs.items():
+            values.append(getattr(step, name))
+        if step.scale != self._scale:
+            self._scale = step.scale
+            self._changes.append(step.iteration)
+
+    def write(self) -> None:
+        """Draw the plot of the steps so far.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
+        if self._path is None:
+            return
+        figure = draw_costs(self._costs, self._changes)
+        with written_whole(self._path) as scratch:
+            figure.savefig(scratch, format=self._path.suffix[1:].lower(), dpi=150)
+
+
+def draw_costs(costs: dict[str, array[float]], changes: Sequence[int]) -> Figure:
+    """Return a plot of costs, and of the evaluations that were the first of their scale."""
+    # Not pyplot, which would keep the figure and look for a display.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot(xlabel="evaluation", ylabel="cost")
+    axes.set_yscale("log", nonpositive="mask")
+    for name, values in costs.items():
+        # Without any positive value there is nothing to draw, and matplotlib warns.
+        if any(value > 0 for value in values):
+            marker = "." if len(values) == 1 else None
+            axes.plot(range(1, len(values) + 1), values, label=name, marker=marker)
+    for evaluation in changes:
+        axes.axvline(evaluation - 0.5, color="grey", linewidth=0.5)
+    if axes.get_lines():
+        axes.legend()
+    return figure

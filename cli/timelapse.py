@@ -1,0 +1,173 @@
+"""A time-lapse of a run: an animation of the picture on its way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ortist.cli.outputs import Output, check_extension
+from ortist.engine import InputError, Step
+from ortist.engine.images import check_writable, resize_image, written_whole
+
+EXTENSIONS = (".webp", ".gif", ".mp4")
+MAX_FRAMES = 100
+"""Frames of a time-lapse, but for the hold: with ``LONGER_SIDE`` they stay under 130 MB."""
+LONGER_SIDE = 640
+FRAME_SECONDS = 0.08
+HOLD_SECONDS = 2.0
+"""How long the last frame stays."""
+
+_Pixels = NDArray[np.uint8]
+
+
+class Timelapse:
+    """Frames from evenly spread steps, written as an animation at the end.
+
+    Args:
+        path: where it goes, its extension naming the format; None for none.
+        steps: of the whole run.
+        force: whether an existing file is replaced.
+    """
+
+    def __init__(self, path: Path | None, steps: int, force: bool) -> None:
+        self._path = path
+        self._steps = steps
+        self._force = force
+        self._frames: list[_Pixels] = []
+
+    def check(self) -> None:
+        """Raise InputError unless the animation can be written."""
+        if self._path is None:
+            return
+        check_extension(self._path, EXTENSIONS)
+        check_writable(self._path, self._force)
+        if _is_video(self._path):
+            _ffmpeg()
+
+    def outputs(self) -> Iterator[Output]:
+        """Yield the file that may be written."""
+        if self._path is not None:
+            yield "the time-lapse", self._path
+
+    def add(self, step: Step) -> None:
+        """Keep the picture after this step if a frame is due."""
+        if self._path is None:
+            return
+        frames = min(self._steps, MAX_FRAMES)
+        before, now = ((step.iteration - past) * frames // self._steps for past in (1, 0))
+        if now > before:
+            self._frames.append(_limited(step.image()))
+
+    def write(self, last: _Pixels) -> None:
+        """Write the frames so far and the ``last`` picture, all in its size.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
+        if self._path is None:
+            return
+        last = _limited(last, even=_is_video(self._path))
+        height, width = last.shape[:2]
+        frames = [resize_image(frame, width, height) for frame in self._frames]
+        if frames and np.array_equal(frames[-1], last):
+            frames.pop()
+        with written_whole(self._path) as scratch:
+            if _is_video(self._path):
+                _write_video([*frames, last], scratch)
+            else:
+                _write_animation([*frames, last], scratch, self._path.suffix[1:].upper())
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() == ".mp4"
+
+
+def _limited(pixels: _Pixels, even: bool = False) -> _Pixels:
+    """Return a picture no larger than a frame may be; H.264 needs sides that are ``even``."""
+    height, width = pixels.shape[:2]
+    factor = min(1.0, LONGER_SIDE / max(width, height))
+    grain = 2 if even else 1
+    sides = [max(grain, round(side * factor) // grain * grain) for side in (width, height)]
+    return resize_image(pixels, *sides)
+
+
+def _write_animation(frames: list[_Pixels], path: Path, file_format: str) -> None:
+    milliseconds = [round(1000 * FRAME_SECONDS)] * len(frames)
+    milliseconds[-1] = round(1000 * HOLD_SECONDS)
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    with path.open("xb") as stream:
+        first.save(
+            stream,
+            file_format,
+            save_all=True,
+            append_images=others,
+            duration=milliseconds,
+            loop=0,
+            quality=80,  # of WebP
+            method=2,
+        )
+
+
+def _ffmpeg() -> str:
+    """Return the path of the ffmpeg program."""
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+    except ImportError:
+        raise InputError(
+            "an MP4 needs imageio-ffmpeg, which is not installed: pip install 'ortist[video]'"
+        ) from None
+    try:
+        return str(get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise InputError(f"an MP4 needs ffmpeg: {error}") from error
+
+
+def _write_video(frames: list[_Pixels], path: Path) -> None:
+    """Write H.264 in MP4.
+
+    Not with imageio_ffmpeg.write_frames: it does not say whether ffmpeg succeeded.
+    """
+    height, width = frames[-1].shape[:2]
+    command = [_ffmpeg(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", f"{width}x{height}", "-r", f"{1 / FRAME_SECONDS:g}", "-i", "-"]
+    command += ["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"]
+    command += ["-movflags", "+faststart", "-f", "mp4", str(path)]
+    hold = [frames[-1]] * round(HOLD_SECONDS / FRAME_SECONDS - 1)
+    # A file takes any number of messages; a pipe that nobody reads would fill up.
+    with tempfile.TemporaryFile() as messages:
+        code = _feed(command, [*frames, *hold], messages.fileno())
+        if code:
+            messages.seek(0)
+            lines = messages.read().decode(errors="replace").split("\n")
+            reason = next((line.strip() for line in lines if line.strip()), f"exit code {code}")
+            raise OSError(f"ffmpeg: {reason}")
+
+
+def _feed(command: list[str], frames: Iterable[_Pixels], messages: int) -> int:
+    """Run ffmpeg on frames and return its exit code."""
+    # A process group of its own, so that Ctrl-C on the terminal reaches this process only.
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=messages,
+        process_group=0 if hasattr(os, "setpgid") else None,
+    ) as run:
+        assert run.stdin is not None
+        try:
+            for frame in frames:
+                run.stdin.write(frame.tobytes())
+            run.stdin.close()
+        except BrokenPipeError:  # it ended early; its exit code tells
+            pass
+        except BaseException:
+            run.kill()
+            raise
+        return run.wait()
