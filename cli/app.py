@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from ortist.cli.export import export
+from ortist.cli.grid import grid
 from ortist.cli.info import info, installed_version
+from ortist.cli.recipes import recipes
 from ortist.cli.stylize import stylize
 from ortist.engine import OrtistError
 
@@ -23,6 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(stylize)
+app.command()(grid)
+app.command()(recipes)
 app.command()(info)
 app.command()(export)
 

@@ -13,7 +13,6 @@ from typing import IO, Self, TypeAlias
 from ortist.engine import InputError, Step
 from ortist.engine.images import check_output, check_writable, write_image
 
-
 Output: TypeAlias = tuple[str, Path]
 """What messages call a file, and where it goes."""
 

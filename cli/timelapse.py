@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -124,9 +125,12 @@ def _ffmpeg() -> str:
             "an MP4 needs imageio-ffmpeg, which is not installed: pip install 'ortist[video]'"
         ) from None
     try:
-        return str(get_ffmpeg_exe())
+        program = shutil.which(get_ffmpeg_exe())
     except RuntimeError as error:
         raise InputError(f"an MP4 needs ffmpeg: {error}") from error
+    if program is None:
+        raise InputError(f"an MP4 needs ffmpeg; '{get_ffmpeg_exe()}' is no program")
+    return program
 
 
 def _write_video(frames: list[_Pixels], path: Path) -> None:

@@ -1,0 +1,145 @@
+"""The cells of a grid: what each shows, and how the paintings among them are made."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ortist.cli.interrupt import deferred_interrupt
+from ortist.cli.progress import progress_bar
+from ortist.cli.sheet import Cell
+from ortist.engine import Engine, NonFiniteCostError, Options, Step
+from ortist.engine.images import read_image
+from ortist.engine.pictures import read_pictures
+
+_Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Options that cells are painted with, and what tells them from those of other cells."""
+
+    options: Options
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One painting: what it is made of and where it goes."""
+
+    name: str
+    content: _Pixels
+    style: _Pixels
+    options: Options
+    cell: Cell
+
+
+@dataclass
+class Outcome:
+    """What did not go as planned.
+
+    Attributes:
+        failures: a line for each painting whose cost stopped being finite.
+        interrupted: whether Ctrl-C ended it.
+    """
+
+    failures: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def plan_cells(
+    contents: Sequence[Path], styles: Sequence[Path], settings: Sequence[Setting], side: int
+) -> tuple[list[list[Cell]], list[Job]]:
+    """Return the rows of the sheet, and the paintings that are missing on it.
+
+    The first row has the styles, the first column the contents.
+
+    Args:
+        contents: pictures to paint.
+        styles: pictures to take the style of.
+        settings: what to paint each pair of them with.
+        side: longer side of a picture on the sheet, in pixels.
+
+    Raises:
+        InputError: if a picture cannot be used, alone or in one of the paintings.
+    """
+    limit = max(setting.options.max_pixels for setting in settings)
+    photos = [read_image(path, name="content image", max_pixels=limit) for path in contents]
+    arts = [read_image(path, name="style image", max_pixels=limit) for path in styles]
+    columns = list(product(zip(styles, arts, strict=True), settings))
+    rows = [[Cell()]]
+    for (path, art), setting in columns:
+        rows[0].append(_shown(art, side, path.name, *setting.labels))
+    jobs = []
+    for path, photo in zip(contents, photos, strict=True):
+        rows.append([_shown(photo, side, path.name)])
+        for ((_, art), setting), head in zip(columns, rows[0][1:], strict=True):
+            pictures = read_pictures(photo, art, setting.options)
+            cell = Cell(*_fitted(pictures.width, pictures.height, side))
+            rows[-1].append(cell)
+            jobs.append(
+                Job(" | ".join((path.name, *head.lines)), photo, art, setting.options, cell)
+            )
+    return rows, jobs
+
+
+def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool) -> Outcome:
+    """Paint the cells one after the other, until Ctrl-C."""
+    outcome = Outcome()
+    done, total = 0, sum(job.options.steps for job in jobs)
+    with progress_bar(total, quiet) as show, deferred_interrupt() as interrupt:
+
+        def show_all(step: Step) -> None:
+            show(replace(step, iteration=done + step.iteration))
+
+        for job in jobs:
+            try:
+                cost = _paint(job, engine, show_all, interrupt)
+            except NonFiniteCostError as error:
+                job.cell.image = error.result.image
+                job.cell.lines = ("not finite",)
+                outcome.failures.append(f"{job.name}: {error}")
+            else:
+                _say(f"{job.name}: J = {cost:.6g}", quiet)
+            if interrupt.is_set():
+                outcome.interrupted = True
+                break
+            done += job.options.steps
+    return outcome
+
+
+def _paint(
+    job: Job, engine: Engine, show: Callable[[Step], None], interrupt: threading.Event
+) -> float:
+    """Fill the cell of a job and return its last total cost."""
+    for step in engine.iterate(job.content, job.style, job.options):
+        show(step)
+        if interrupt.is_set():
+            job.cell.lines = (f"{step.iteration} of {job.options.steps} steps",)
+            break
+    job.cell.image = step.image()
+    return step.total
+
+
+def _say(line: str, quiet: bool) -> None:
+    # Not typer.echo: it would write past the bar's redirection and into the bar.
+    if not quiet:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def _shown(picture: _Pixels, side: int, *lines: str) -> Cell:
+    height, width = picture.shape[:2]
+    return Cell(*_fitted(width, height, side), lines, picture)
+
+
+def _fitted(width: int, height: int, side: int) -> tuple[int, int]:
+    factor = side / max(width, height)
+    return max(1, round(width * factor)), max(1, round(height * factor))

@@ -1,0 +1,140 @@
+"""``ortist grid``: a contact sheet of pictures in several styles, recipes and options."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ortist.cli.cells import Job, Setting, paint_cells, plan_cells
+from ortist.cli.inits import read_init
+from ortist.cli.interrupt import INTERRUPTED
+from ortist.cli.sheet import Sheet
+from ortist.cli.stylize import DEFAULT_RECIPE
+from ortist.cli.vary import parse_value, parse_variations
+from ortist.engine import Engine, InputError, OrtistError
+from ortist.engine.engine import KERNELS
+from ortist.engine.images import (
+    MAX_PIXELS,
+    MIN_SIDE,
+    OUTPUT_EXTENSIONS,
+    check_output,
+    write_image,
+)
+from ortist.engine.recipes import RECIPES, find_recipe
+
+
+def grid(
+    content: Annotated[
+        list[Path], typer.Argument(metavar="CONTENT", help="The pictures to paint, one per row.")
+    ],
+    style: Annotated[
+        list[Path], typer.Option(metavar="FILE", help="A picture whose style to take; repeatable.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help=f"The sheet ({', '.join(OUTPUT_EXTENSIONS)})."),
+    ],
+    force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing file.")] = False,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help=f"As in stylize ({', '.join(RECIPES)} or a TOML file); repeatable.",
+            show_default=DEFAULT_RECIPE,
+        ),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUES",
+            help="Paint with each value of an option, as in steps=30,100; repeatable.",
+        ),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Longer side of each painting in pixels.")] = 256,
+    cell: Annotated[
+        int | None,
+        typer.Option(
+            min=MIN_SIDE, help="Longer side of each picture on the sheet.", show_default="--size"
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show nothing but errors.")] = False,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, or the name of an ONNX Runtime provider.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")
+    ] = None,
+    kernel: Annotated[
+        str, typer.Option(metavar="|".join(KERNELS), help="How convolutions are computed.")
+    ] = KERNELS[0],
+) -> None:
+    """Paint every CONTENT in every style, and lay the pictures out on one labelled sheet.
+
+    Several recipes, or values of an option, get a column each. Ctrl-C keeps what is done.
+    """
+    started = time.perf_counter()
+    settings = _settings(recipe or [DEFAULT_RECIPE], parse_variations(vary or []), size)
+    try:
+        rows, jobs = plan_cells(content, style, settings, cell or size)
+        sheet = Sheet(rows)
+        _check_size(sheet)
+        check_output(output, force, sheet.size)
+        _paint(jobs, Engine(device, threads, kernel=kernel), sheet, output, quiet)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the sheet was not written", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if not quiet:
+        width, height = sheet.size
+        typer.echo(
+            f"{output}: {len(jobs)} paintings on {width}x{height} pixels,"
+            f" {time.perf_counter() - started:.1f} s"
+        )
+
+
+def _settings(
+    recipes: Sequence[str], variations: Sequence[dict[str, str]], size: int
+) -> list[Setting]:
+    """Return what to paint each picture with: every recipe with every variation."""
+    settings = []
+    for name, texts in product(recipes, variations):
+        values = {option: parse_value(option, text) for option, text in texts.items()}
+        options = find_recipe(name).with_options(**{"size": size, **values})
+        start = read_init(options.init, options.max_pixels)
+        # A cell has one style, whatever a recipe says of several.
+        options = replace(options, init=start, style_weights=None)
+        labels = [f"{option}={text}" for option, text in texts.items()]
+        settings.append(Setting(options, (*([name] if len(recipes) > 1 else []), *labels)))
+    return settings
+
+
+def _check_size(sheet: Sheet) -> None:
+    width, height = sheet.size
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"the sheet would have {width}x{height} pixels, at most {MAX_PIXELS} are accepted:"
+            " take fewer pictures or a smaller --cell"
+        )
+
+
+def _paint(jobs: Sequence[Job], engine: Engine, sheet: Sheet, output: Path, quiet: bool) -> None:
+    """Paint all cells and write the sheet, with what is done if something ends this early."""
+    try:
+        outcome = paint_cells(jobs, engine, quiet)
+    except OrtistError:
+        if any(job.cell.image is not None for job in jobs):
+            write_image(sheet.draw(), output)
+        raise
+    write_image(sheet.draw(), output)
+    for failure in outcome.failures:
+        typer.echo(f"error: {failure}; the last good picture is on {output}", err=True)
+    if outcome.interrupted:
+        typer.echo(f"interrupted; the paintings so far are on {output}", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if outcome.failures:
+        raise typer.Exit(1)
