@@ -125,7 +125,7 @@ def _ffmpeg() -> str:
             "an MP4 needs imageio-ffmpeg, which is not installed: pip install 'ortist[video]'"
         ) from None
     try:
-        program = shutil.which(get_ffmpeg_exe())
+        program: str | None = shutil.which(get_ffmpeg_exe())
     except RuntimeError as error:
         raise InputError(f"an MP4 needs ffmpeg: {error}") from error
     if program is None:

@@ -1,0 +1,402 @@
+"""Looking at runs: recipes, plots, time-lapses and grids."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import test_cli
+from PIL import Image, ImageSequence
+from test_cli import CONTENT, OUT, STYLE, Ortist, files, process
+
+from ortist.cli.plot import draw_costs
+from ortist.cli.sheet import Cell, Sheet
+from ortist.cli.stylize import DEFAULT_RECIPE
+from ortist.cli.timelapse import LONGER_SIDE, MAX_FRAMES, Timelapse
+from ortist.cli.vary import parse_value, parse_variations
+from ortist.engine import ArtifactError, Engine, InputError, Options, Step
+from ortist.engine.images import read_image, write_image
+from ortist.engine.recipes import RECIPES
+
+ortist = test_cli.ortist
+RUN = ("stylize", *OUT, "--recipe", "notebook", "--threads", "1", "--size", "24")
+GRID = ("grid", CONTENT, "--style", STYLE, "-o", "sheet.png", "--threads", "1", "--size", "24")
+DIGITS = "9" * 400
+
+
+def step(iteration: int, shape: tuple[int, int] = (18, 24)) -> Step:
+    costs = {"total": 1.0, "content": 1.0, "style": 1.0, "total_variation": 0.0}
+    pixels = np.full((1, 3, *shape), iteration % 200, np.float32)
+    layers: dict[str, float] = {}
+    return Step(
+        **costs,
+        content_layers=layers,
+        style_layers=layers,
+        iteration=iteration,
+        seconds=0.0,
+        pixels=pixels,
+    )
+
+
+def test_recipes_as_json(ortist: Ortist) -> None:
+    rows = {row["name"]: row for row in json.loads(ortist("recipes", "--json").out)}
+    assert list(rows) == list(RECIPES)
+    for name, row in rows.items():
+        assert RECIPES[name].with_options() == Options(**row["options"])
+        assert row["evaluations"] == Options(**row["options"]).steps
+        assert 0 < row["work"]["1024"] <= row["work"]["512"] <= row["evaluations"]
+    # One scale: every evaluation is one in full size.
+    assert rows["notebook"]["work"] == {"512": 200.0, "1024": 200.0}
+
+
+def test_recipes_as_a_table(ortist: Ortist) -> None:
+    outcome = ortist("recipes")
+    assert outcome.code == 0
+    assert max(len(line) for line in outcome.out.splitlines()) <= 80
+    for recipe in RECIPES.values():
+        assert re.search(rf"^{recipe.name} .* {recipe.with_options().steps} ", outcome.out, re.M)
+        assert all(f"{name}=" in outcome.out for name in recipe.options)
+
+
+@pytest.mark.parametrize(("extension", "start"), [("svg", b"<?xml"), ("PDF", b"%PDF")])
+def test_a_plot_of_a_run(ortist: Ortist, tmp_path: Path, extension: str, start: bytes) -> None:
+    outcome = ortist(*RUN, "--steps", "2", "--plot", f"costs.{extension}")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert files(tmp_path) == [f"costs.{extension}", "out.png"]
+    assert (tmp_path / f"costs.{extension}").read_bytes().startswith(start)
+
+
+def test_a_plot_as_a_picture(ortist: Ortist, tmp_path: Path) -> None:
+    assert ortist(*RUN, "--steps", "1", "--plot", "costs.png").code == 0
+    assert 0.01 < np.mean(read_image(tmp_path / "costs.png") < 255) < 0.5
+
+
+def test_a_plot_has_costs_and_scales() -> None:
+    costs = {"total": array("d", [9, 4, 1]), "content": array("d", [0, 2, 3])}
+    (axes,) = draw_costs(costs, [3]).axes
+    total, content, change = axes.get_lines()
+    assert axes.get_yscale() == "log"
+    assert list(total.get_ydata()) == [9, 4, 1]
+    assert list(content.get_xdata()) == [1, 2, 3]
+    assert list(change.get_xdata()) == [2.5, 2.5]
+
+
+def test_a_plot_without_a_positive_cost() -> None:
+    nothing = array("d", [0, 0])
+    assert draw_costs({"total": nothing, "content": nothing}, []).axes[0].get_lines() == []
+
+
+@pytest.mark.parametrize("extension", ["webp", "gif"])
+def test_a_time_lapse_of_a_run(ortist: Ortist, tmp_path: Path, extension: str) -> None:
+    # Frames that hardly differ would become one.
+    far = ("--steps", "4", "--learning-rate", "20")
+    assert ortist(*RUN, *far, "--timelapse", f"t.{extension}").code == 0
+    assert files(tmp_path) == ["out.png", f"t.{extension}"]
+    with Image.open(tmp_path / f"t.{extension}") as animation:
+        frames, times = [], []
+        for frame in ImageSequence.Iterator(animation):
+            frames.append(np.asarray(frame.convert("RGB"), np.float32))
+            times.append(animation.info["duration"])
+    painting = read_image(tmp_path / "out.png")
+    assert times == [80, 80, 80, 2000]
+    assert all(frame.shape == painting.shape for frame in frames)
+    away = [np.abs(frame - painting).mean() for frame in frames]
+    assert away[-1] < 20  # the formats lose some, and this is noise
+    assert away[0] > away[-1] + 5
+
+
+def test_a_time_lapse_as_a_video(ortist: Ortist, tmp_path: Path) -> None:
+    arguments = ("--width", "33", "--height", "25", "--steps", "3", "--timelapse", "t.MP4")
+    outcome = ortist(*RUN, *arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    video = imageio_ffmpeg.read_frames(str(tmp_path / "t.MP4"))
+    facts = next(video)
+    frames = [np.frombuffer(frame, np.uint8).reshape(24, 32, 3) for frame in video]
+    assert (facts["codec"], facts["size"], facts["fps"]) == ("h264", (32, 24), 12.5)
+    assert facts["pix_fmt"].startswith("yuv420p")
+    assert len(frames) == 3 + 24
+    painting = Image.open(tmp_path / "out.png").resize((32, 24))
+    assert np.abs(frames[-1].astype(np.float32) - np.asarray(painting)).mean() < 12
+    assert not np.array_equal(frames[0], frames[-1])
+
+
+def test_a_time_lapse_stays_small(tmp_path: Path) -> None:
+    timelapse = Timelapse(tmp_path / "t.gif", 1000, force=False)
+    for iteration in range(1, 1001):
+        timelapse.add(step(iteration))
+    timelapse.write(step(1000).image())
+    with Image.open(tmp_path / "t.gif") as animation:
+        assert animation.n_frames == MAX_FRAMES
+    large = Timelapse(tmp_path / "large.webp", 2, force=False)
+    large.add(step(1, (400, 800)))  # a smaller scale
+    large.write(step(100, (800, 1600)).image())
+    with Image.open(tmp_path / "large.webp") as animation:
+        assert animation.size == (LONGER_SIDE, LONGER_SIDE // 2)
+        assert animation.n_frames == 2
+
+
+def test_ctrl_c_keeps_the_time_lapse(tmp_path: Path) -> None:
+    command = process(*(*RUN, "--steps", "100000", "--print-every", "1", "--timelapse", "t.mp4"))
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        while not run.stdout.readline().startswith("Iteration 1: "):
+            pass
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert err.endswith("the picture so far is out.png\n")
+    assert files(tmp_path) == ["out.png", "t.mp4"]
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "t.mp4"))[0] == 25
+
+
+def test_ctrl_c_while_a_time_lapse_is_written(
+    ortist: Ortist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Timelapse, "write", interrupted)
+    outcome = ortist(*RUN, "--steps", "1", "--timelapse", "t.gif")
+    assert (outcome.code, outcome.err) == (130, "interrupted after writing out.png\n")
+    assert files(tmp_path) == ["out.png"]
+
+
+def test_a_cost_beyond_numbers_keeps_plot_and_time_lapse(ortist: Ortist, tmp_path: Path) -> None:
+    extra = ("--learning-rate", "1e30", "--plot", "costs.svg", "--timelapse", "t.gif")
+    assert ortist(*RUN, *extra).code == 1
+    assert files(tmp_path) == ["costs.svg", "out.png", "t.gif"]
+
+
+def test_a_video_that_fails_keeps_the_picture(
+    ortist: Ortist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "false")
+    outcome = ortist(*RUN, "--steps", "1", "--timelapse", "t.mp4")
+    assert outcome.code == 2
+    assert outcome.err == "error: output 't.mp4' cannot be written: ffmpeg: exit code 1\n"
+    assert files(tmp_path) == ["out.png"]
+
+
+MISSING = {
+    "matplotlib.figure": ("--plot", "costs.png", "pip install 'ortist[plot]'"),
+    "imageio_ffmpeg": ("--timelapse", "t.mp4", "pip install 'ortist[video]'"),
+}
+
+
+@pytest.mark.parametrize("module", MISSING)
+def test_what_to_install(
+    ortist: Ortist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    option, value, message = MISSING[module]
+    outcome = ortist(*RUN, option, value)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.count("\n") == 1
+    assert message in outcome.err
+    assert files(tmp_path) == []
+
+
+EVERY = ("--save-every", "2", "--steps", "4")
+INVALID = {
+    "log is numbered": (
+        (*RUN, *EVERY, "--log", "out-0004.png"),
+        "'out-0004.png' is both a numbered picture and the log",
+    ),
+    "plot is picture": (
+        (*RUN, "--plot", "./out.png"),
+        "'out.png' is both the picture and the plot",
+    ),
+    "time-lapse is picture": (
+        ("stylize", CONTENT, STYLE, "-o", "out.webp", "--timelapse", "out.webp"),
+        "'out.webp' is both the picture and the time-lapse",
+    ),
+    "log is plot": ((*RUN, "--log", "a.svg", "--plot", "a.svg"), "both the log and the plot"),
+    "plot exists": ((*RUN, "--plot", "old.png"), "'old.png' exists; --force"),
+    "plot extension": ((*RUN, "--plot", "a.webp"), "accepted are .png, .svg, .pdf"),
+    "time-lapse extension": ((*RUN, "--timelapse", "a.avi"), "accepted are .webp, .gif, .mp4"),
+    "time-lapse folder": ((*RUN, "--timelapse", "no/a.gif"), "there is no directory"),
+    "size": ((*RUN, "--size", DIGITS), "size is too large, accepted are whole numbers up to"),
+    "width": ((*RUN, "--width", DIGITS), "width is too large, accepted"),
+    "steps": ((*RUN, "--steps", DIGITS), "steps is too large, accepted"),
+    "grid exists": ((*GRID[:4], "-o", "old.png"), "'old.png' exists; --force"),
+    "grid content": (("grid", "no.jpg", *GRID[2:]), "content image 'no.jpg' does not exist"),
+    "grid style": ((*GRID, "--style", "no.jpg"), "style image 'no.jpg' does not exist"),
+    "grid recipe": ((*GRID, "--recipe", "stew"), "unknown recipe 'stew', accepted are"),
+    "grid size": ((*GRID, "--size", "15"), "size is 15, accepted are whole numbers from 16"),
+    "grid too large": ((*GRID, "--cell", "9999"), "the sheet would have "),
+    "vary form": ((*GRID, "--vary", "steps"), "--vary steps has no values, accepted is NAME=VALU"),
+    "vary name": ((*GRID, "--vary", "style_weights=1"), "unknown option 'style_weights', accepted"),
+    "vary twice": ((*GRID, "--vary", "tv=1", "--vary", "tv=2"), "--vary tv is given twice"),
+    "vary number": ((*GRID, "--vary", "steps=few"), "steps is 'few', accepted are whole numbers"),
+    "vary start": ((*GRID, "--vary", "init=blank,no.jpg"), "image 'no.jpg' does not exist"),
+    "vary yes or no": ((*GRID, "--vary", "normalise=maybe"), "normalise is 'maybe', accepted are"),
+}
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_bad_input_is_one_line_and_writes_nothing(
+    ortist: Ortist, tmp_path: Path, case: str
+) -> None:
+    (tmp_path / "old.png").write_bytes(b"old")
+    arguments, message = INVALID[case]
+    outcome = ortist(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    assert message in outcome.err
+    assert files(tmp_path) == ["old.png"]
+
+
+def test_a_grid_of_contents_and_styles(ortist: Ortist, tmp_path: Path) -> None:
+    outcome = ortist(*GRID, STYLE, "--style", CONTENT, "--vary", "steps=1", "--cell", "60")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert [line.partition(": J = ")[0] for line in lines[:-1]] == [
+        f"{content} | {style} | steps=1"
+        for content in ("content.jpg", "style.jpg")
+        for style in ("style.jpg", "content.jpg")
+    ]
+    assert lines[-1].startswith("sheet.png: 4 paintings on ")
+    sheet = read_image(tmp_path / "sheet.png")
+    height, width = sheet.shape[:2]
+    assert f"on {width}x{height} pixels" in lines[-1]
+    assert np.all(sheet[:45, :60] == 255)  # nothing in the corner
+    # The first column has the contents: below its picture is its name.
+    corner = np.asarray(Image.open(CONTENT).convert("RGB").resize((60, 40)), np.float32)
+    top = next(row for row in range(45, height) if np.any(sheet[row, :60] < 255))
+    assert np.abs(sheet[top : top + 40, 8:68] - corner).mean() < 10
+    label = sheet[top + 41 : top + 56, 8:68]
+    assert 0.05 < np.mean(label < 128) < 0.5
+
+
+def test_a_grid_of_recipes_and_values(ortist: Ortist, tmp_path: Path) -> None:
+    recipes = ("--recipe", "notebook", "--recipe", "draft")
+    outcome = ortist(*GRID, *recipes, "--vary", "steps=1,2", "--vary", "scales=1")
+    assert outcome.code == 0
+    assert [line.partition(": J = ")[0] for line in outcome.out.splitlines()[:-1]] == [
+        f"content.jpg | style.jpg | {recipe} | steps={steps} | scales=1"
+        for recipe in ("notebook", "draft")
+        for steps in (1, 2)
+    ]
+
+
+def test_a_cell_is_what_stylize_paints(ortist: Ortist, tmp_path: Path) -> None:
+    same = ("--threads", "1", "--size", "100", "--recipe", "notebook")
+    arguments = ("grid", CONTENT, "--style", STYLE, "-qo", "sheet.png", *same)
+    assert ortist(*arguments, "--vary", "steps=1").out == ""
+    assert ortist("stylize", *OUT, *same, "--steps", "1").code == 0
+    sheet, painting = (read_image(tmp_path / name) for name in ("sheet.png", "out.png"))
+    height, width = painting.shape[:2]
+    bottom = sheet.shape[0] - 8 - 18
+    assert np.array_equal(sheet[bottom - height : bottom, -8 - width : -8], painting)
+
+
+def test_a_grid_with_a_failing_cell(ortist: Ortist, tmp_path: Path) -> None:
+    vary = ("--vary", "steps=3", "--vary", "learning_rate=1e30,1")
+    outcome = ortist(*GRID, "--recipe", "notebook", *vary)
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: content.jpg | style.jpg | steps=3 | learning_rate=1e30: ")
+    assert outcome.err.endswith("; the last good picture is on sheet.png\n")
+    assert outcome.out.startswith("content.jpg | style.jpg | steps=3 | learning_rate=1: J = ")
+    assert files(tmp_path) == ["sheet.png"]
+
+
+def test_ctrl_c_keeps_the_cells_that_are_done(tmp_path: Path) -> None:
+    command = process(*GRID, "--vary", "steps=1,100000")
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        assert "steps=1: J = " in run.stdout.readline()
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert err == "interrupted; the paintings so far are on sheet.png\n"
+    assert files(tmp_path) == ["sheet.png"]
+
+
+def test_a_model_that_fails_keeps_the_cells_that_are_done(
+    ortist: Ortist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted = Engine.iterate
+
+    def failing(engine: Engine, content: Any, style: Any, options: Options) -> Iterator[Step]:
+        if options.pooling == "max":
+            raise ArtifactError("the model is corrupt")
+        return painted(engine, content, style, options)
+
+    monkeypatch.setattr(Engine, "iterate", failing)
+    outcome = ortist(*GRID, "--vary", "steps=1", "--vary", "pooling=average,max")
+    assert (outcome.code, outcome.err) == (2, "error: the model is corrupt\n")
+    assert files(tmp_path) == ["sheet.png"]
+    (tmp_path / "sheet.png").unlink()
+    assert ortist(*GRID, "--vary", "steps=1", "--vary", "pooling=max,average").code == 2
+    assert files(tmp_path) == []
+
+
+def test_variations() -> None:
+    assert parse_variations([]) == [{}]
+    assert parse_variations(["steps=30, 100", "style-scale=2"]) == [
+        {"steps": "30", "style_scale": "2"},
+        {"steps": "100", "style_scale": "2"},
+    ]
+    assert parse_variations(["beta=40;0,40@0.3"]) == [{"beta": "40"}, {"beta": "0,40@0.3"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("steps", "30", 30),
+        ("scales", "2", 2),
+        ("tv", "1e3", 1000.0),
+        ("alpha", "10", 10.0),
+        ("beta", "1|10", "1|10"),
+        ("pooling", "max", "max"),
+        ("normalise", "Yes", True),
+        ("style_layers", "conv1_1+conv2_1", ["conv1_1", "conv2_1"]),
+        ("style_layers", "conv1_1:0.5+conv2_1:1", {"conv1_1": 0.5, "conv2_1": 1.0}),
+    ],
+)
+def test_values_have_the_type_of_the_option(name: str, text: str, value: object) -> None:
+    parsed = parse_value(name, text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_long_and_odd_labels_are_shortened() -> None:
+    image = np.zeros((20, 20, 3), np.uint8)
+    long = Sheet([[Cell(20, 20, ("a" * 500,), image), Cell(20, 20, ("\n\udc80 ",), image)]])
+    short = Sheet([[Cell(20, 20, ("a",), image)]])
+    assert short.size == (36, 20 + 18 + 16)
+    assert long.size[0] < 280
+    drawn = long.draw()
+    assert drawn.shape == (*long.size[::-1], 3)
+    assert np.all(drawn[:, 208:216] == 255)  # the gap between the columns
+
+
+def test_a_start_from_a_file(ortist: Ortist, tmp_path: Path) -> None:
+    write_image(np.full((16, 24, 3), 77, np.uint8), tmp_path / "start.png")
+    outcome = ortist(*GRID, "--vary", "init=start.png,blank", "--vary", "steps=1")
+    assert outcome.code == 0
+
+
+def test_the_default_recipe_is_that_of_stylize(ortist: Ortist) -> None:
+    assert DEFAULT_RECIPE in RECIPES
+    assert f"[default: ({DEFAULT_RECIPE})]" in ortist("grid", "--help").out
+
+
+def test_a_time_lapse_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written"):
+        Timelapse(tmp_path / "no" / "t.gif", 1, force=False).write(step(1).image())
