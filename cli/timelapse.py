@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -17,13 +18,20 @@ from ortist.cli.outputs import Output, check_extension
 from ortist.engine import InputError, Step
 from ortist.engine.images import check_writable, resize_image, written_whole
 
-EXTENSIONS = (".webp", ".gif", ".mp4")
 MAX_FRAMES = 100
 """Frames of a time-lapse, but for the hold: with ``LONGER_SIDE`` they stay under 130 MB."""
 LONGER_SIDE = 640
 FRAME_SECONDS = 0.08
 HOLD_SECONDS = 2.0
 """How long the last frame stays."""
+
+_ENCODERS: dict[str, tuple[str, dict[str, int]]] = {
+    # More effort than method 2 takes twice the time and saves nothing.
+    ".webp": ("WEBP", {"quality": 80, "method": 2}),
+    ".gif": ("GIF", {}),
+}
+_VIDEO = ".mp4"
+EXTENSIONS = (*_ENCODERS, _VIDEO)
 
 _Pixels = NDArray[np.uint8]
 
@@ -83,11 +91,11 @@ class Timelapse:
             if _is_video(self._path):
                 _write_video([*frames, last], scratch)
             else:
-                _write_animation([*frames, last], scratch, self._path.suffix[1:].upper())
+                _write_animation([*frames, last], scratch, self._path.suffix.lower())
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() == ".mp4"
+    return path.suffix.lower() == _VIDEO
 
 
 def _limited(pixels: _Pixels, even: bool = False) -> _Pixels:
@@ -99,10 +107,12 @@ def _limited(pixels: _Pixels, even: bool = False) -> _Pixels:
     return resize_image(pixels, *sides)
 
 
-def _write_animation(frames: list[_Pixels], path: Path, file_format: str) -> None:
+def _write_animation(frames: list[_Pixels], path: Path, extension: str) -> None:
+    file_format, settings = _ENCODERS[extension]
     milliseconds = [round(1000 * FRAME_SECONDS)] * len(frames)
     milliseconds[-1] = round(1000 * HOLD_SECONDS)
-    first, *others = (Image.fromarray(frame) for frame in frames)
+    images = _in_256_colours(frames) if file_format == "GIF" else map(Image.fromarray, frames)
+    first, *others = images
     with path.open("xb") as stream:
         first.save(
             stream,
@@ -111,9 +121,15 @@ def _write_animation(frames: list[_Pixels], path: Path, file_format: str) -> Non
             append_images=others,
             duration=milliseconds,
             loop=0,
-            quality=80,  # of WebP
-            method=2,
+            **settings,
         )
+
+
+def _in_256_colours(frames: list[_Pixels]) -> list[Image.Image]:
+    """Return frames that share a palette, which takes a tenth of the time of one for each."""
+    some = [*frames[:: math.ceil(len(frames) / 4)], frames[-1]]
+    palette = Image.fromarray(np.concatenate(some)).quantize()
+    return [Image.fromarray(frame).quantize(palette=palette) for frame in frames]
 
 
 def _ffmpeg() -> str:
