@@ -16,7 +16,12 @@ README = (ROOT / "README.md").read_text("utf-8")
 EXAMPLES = ROOT / "examples"
 ORTIST = Path(sys.executable).with_name("ortist")
 # Given again at the end of a command, an option replaces what the README says.
-SMALL = {"stylize": ("--size", "32", "--steps", "2"), "info": ()}
+SMALL = {
+    "stylize": ("--size", "32", "--steps", "2"),
+    "info": (),
+    "recipes": (),
+    "grid": ("--size", "32", "--vary", "steps=2"),
+}
 
 
 def blocks(language: str) -> list[tuple[int, str]]:
