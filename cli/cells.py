@@ -76,16 +76,16 @@ def plan_cells(
     columns = list(product(zip(styles, arts, strict=True), settings))
     rows = [[Cell()]]
     for (path, art), setting in columns:
-        rows[0].append(_shown(art, side, path.name, *setting.labels))
+        rows[0].append(_shown(art, side, _name(path), *setting.labels))
     jobs = []
     for path, photo in zip(contents, photos, strict=True):
-        rows.append([_shown(photo, side, path.name)])
+        rows.append([_shown(photo, side, _name(path))])
         for ((_, art), setting), head in zip(columns, rows[0][1:], strict=True):
             pictures = read_pictures(photo, art, setting.options)
             cell = Cell(*_fitted(pictures.width, pictures.height, side))
             rows[-1].append(cell)
             jobs.append(
-                Job(" | ".join((path.name, *head.lines)), photo, art, setting.options, cell)
+                Job(" | ".join((_name(path), *head.lines)), photo, art, setting.options, cell)
             )
     return rows, jobs
 
@@ -122,10 +122,16 @@ def _paint(
     for step in engine.iterate(job.content, job.style, job.options):
         show(step)
         if interrupt.is_set():
-            job.cell.lines = (f"{step.iteration} of {job.options.steps} steps",)
             break
     job.cell.image = step.image()
+    if interrupt.is_set() and step.iteration < job.options.steps:
+        job.cell.lines = (f"{step.iteration} of {job.options.steps} steps",)
     return step.total
+
+
+def _name(path: Path) -> str:
+    """Return the name of a file as text that can be printed, whatever its bytes are."""
+    return path.name.encode(errors="replace").decode()
 
 
 def _say(line: str, quiet: bool) -> None:

@@ -17,7 +17,7 @@ from ortist.cli.interrupt import INTERRUPTED
 from ortist.cli.sheet import Sheet
 from ortist.cli.stylize import DEFAULT_RECIPE
 from ortist.cli.vary import parse_value, parse_variations
-from ortist.engine import Engine, InputError, OrtistError
+from ortist.engine import Engine, InputError
 from ortist.engine.engine import KERNELS
 from ortist.engine.images import (
     MAX_PIXELS,
@@ -27,6 +27,8 @@ from ortist.engine.images import (
     write_image,
 )
 from ortist.engine.recipes import RECIPES, find_recipe
+
+_LARGEST_CELL = 10_000
 
 
 def grid(
@@ -60,7 +62,10 @@ def grid(
     cell: Annotated[
         int | None,
         typer.Option(
-            min=MIN_SIDE, help="Longer side of each picture on the sheet.", show_default="--size"
+            min=MIN_SIDE,
+            max=_LARGEST_CELL,
+            help="Longer side of each picture on the sheet.",
+            show_default="--size",
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show nothing but errors.")] = False,
@@ -81,7 +86,7 @@ def grid(
     started = time.perf_counter()
     settings = _settings(recipe or [DEFAULT_RECIPE], parse_variations(vary or []), size)
     try:
-        rows, jobs = plan_cells(content, style, settings, cell or size)
+        rows, jobs = plan_cells(content, style, settings, min(cell or size, _LARGEST_CELL))
         sheet = Sheet(rows)
         _check_size(sheet)
         check_output(output, force, sheet.size)
@@ -126,7 +131,7 @@ def _paint(jobs: Sequence[Job], engine: Engine, sheet: Sheet, output: Path, quie
     """Paint all cells and write the sheet, with what is done if something ends this early."""
     try:
         outcome = paint_cells(jobs, engine, quiet)
-    except OrtistError:
+    except Exception:  # of whatever kind: a model, the memory, a pipe that nobody reads any more
         if any(job.cell.image is not None for job in jobs):
             write_image(sheet.draw(), output)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -347,6 +348,18 @@ def test_a_model_that_fails_keeps_the_cells_that_are_done(
     (tmp_path / "sheet.png").unlink()
     assert ortist(*GRID, "--vary", "steps=1", "--vary", "pooling=max,average").code == 2
     assert files(tmp_path) == []
+
+
+def test_names_that_are_no_text(ortist: Ortist, tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.png")
+    write_image(np.full((16, 24, 3), 77, np.uint8), tmp_path / name)
+    outcome = ortist("grid", name, *GRID[2:], "--vary", "steps=1")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("?.png | style.jpg | steps=1: J = ")
+
+
+def test_a_cell_beyond_all_sheets(ortist: Ortist) -> None:
+    assert ortist(*GRID, "--cell", DIGITS).code == 2
 
 
 def test_variations() -> None:
