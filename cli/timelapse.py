@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -173,21 +174,25 @@ def _write_video(frames: list[_Pixels], path: Path) -> None:
 def _feed(command: list[str], frames: Iterable[_Pixels], messages: int) -> int:
     """Run ffmpeg on frames and return its exit code."""
     # A process group of its own, so that Ctrl-C on the terminal reaches this process only.
-    with subprocess.Popen(
+    run = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=messages,
         process_group=0 if hasattr(os, "setpgid") else None,
-    ) as run:
-        assert run.stdin is not None
-        try:
-            for frame in frames:
-                run.stdin.write(frame.tobytes())
+    )
+    assert run.stdin is not None
+    try:
+        for frame in frames:
+            run.stdin.write(frame.tobytes())
+    except BrokenPipeError:  # it ended early; its exit code tells
+        pass
+    except BaseException:
+        run.kill()
+        raise
+    finally:
+        # Closing writes what is left, and fails again where writing did.
+        with suppress(BrokenPipeError):
             run.stdin.close()
-        except BrokenPipeError:  # it ended early; its exit code tells
-            pass
-        except BaseException:
-            run.kill()
-            raise
-        return run.wait()
+        code = run.wait()
+    return code
