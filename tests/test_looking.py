@@ -197,7 +197,7 @@ def test_a_video_that_fails_amid_large_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "false")
-    with pytest.raises(InputError, match="ffmpeg: exit code 1$"):
+    with pytest.raises(InputError, match=r"ffmpeg: exit code 1$"):
         Timelapse(tmp_path / "t.mp4", 1, force=False).write(step(1, (400, 640)).image())
     assert files(tmp_path) == []
 
