@@ -254,8 +254,6 @@ def _stylize(
     size = pictures.width, pictures.height
     scales = plan_scales(*size, options.steps, options.scales)
     reports.check(size)
-    if not reports.quiet:
-        typer.echo(describe_plan(scales))
     last = _paint(
         lambda: make_engine().iterate(pictures.content, pictures.styles, options), reports, scales
     )
@@ -273,6 +271,8 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Seque
         with progress_bar(pictures.steps, reports.quiet) as show, reports.log:
             # Until the first step is done there is nothing to keep, so Ctrl-C ends the run at once.
             steps = start()
+            if not reports.quiet:
+                typer.echo(describe_plan(scales))
             first = next(steps)
             with deferred_interrupt() as interrupt:
                 estimate = Estimate(scales)

@@ -138,7 +138,8 @@ class Options:
             raise InputError(f"averaging is {self.averaging!r}, accepted are 0 to below 1")
         self.schedule("learning_rate")
         for name in ("alpha", "beta"):
-            if self.optimiser == "lbfgs" and not self.schedule(name).is_constant:
+            schedule = self.schedule(name)
+            if self.optimiser == "lbfgs" and not schedule.is_constant:
                 raise InputError(f"{name} changes over the run, for which optimiser must be adam")
 
     def _check_layers(self) -> None:

@@ -266,7 +266,7 @@ INVALID = {
     "pooling": ((*OUT, "--pooling", "sum"), "pooling is 'sum', accepted are average, max"),
     "init": (
         (*OUT, "--init", "nois"),
-        "--init is none of noise, content, blank, and image 'nois' does not exist",
+        "--init is none of noise, content, blank, uniform, normal, style, and image 'nois' does not exist",
     ),
     "output exists": ((CONTENT, STYLE, "-o", "old.png"), "'old.png' exists; --force"),
     "long name": ((CONTENT, STYLE, "-o", "a" * 300 + ".png"), "cannot be written: File name too"),
@@ -425,9 +425,10 @@ def test_version(ortist: Ortist) -> None:
 
 
 def test_help_tells_of_every_command_and_default(ortist: Ortist) -> None:
-    assert all(name in ortist("--help").out for name in ("stylize", "info", "export"))
+    commands = ("stylize", "grid", "recipes", "info", "export")
+    assert all(name in ortist("--help").out for name in commands)
     text = ortist("stylize", "--help").out
-    assert all(f"[default: {value}]" in text for value in (512, 200, "noise", "average"))
+    assert all(f"[default: {value}]" in text for value in ("standard", "auto", 20))
 
 
 def test_info(ortist: Ortist) -> None:
