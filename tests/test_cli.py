@@ -266,7 +266,8 @@ INVALID = {
     "pooling": ((*OUT, "--pooling", "sum"), "pooling is 'sum', accepted are average, max"),
     "init": (
         (*OUT, "--init", "nois"),
-        "--init is none of noise, content, blank, uniform, normal, style, and image 'nois' does not exist",
+        "--init is none of noise, content, blank, uniform, normal, style, and image 'nois' does not"
+        " exist",
     ),
     "output exists": ((CONTENT, STYLE, "-o", "old.png"), "'old.png' exists; --force"),
     "long name": ((CONTENT, STYLE, "-o", "a" * 300 + ".png"), "cannot be written: File name too"),
