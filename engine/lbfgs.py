@@ -9,6 +9,7 @@ import numpy as np
 
 from ortist.engine.images import resize_tensor
 from ortist.engine.optimiser import Tensor
+from ortist.engine.preconditioner import Preconditioner
 
 LOWEST, HIGHEST = np.float32(0), np.float32(255)
 HISTORY = 10
@@ -22,7 +23,7 @@ MOST_TRIALS = 8
 
 
 class LBFGS:
-    """L-BFGS with projection to 0..255 and a backtracking line search.
+    """L-BFGS with projection to 0..255, a preconditioner and a backtracking line search.
 
     Points where the function is not finite or has not decreased enough are never accepted. Nearly
     every evaluation is an accepted step, since the full step is tried first.
@@ -62,6 +63,7 @@ class LBFGS:
     def _restart(self, start: Tensor) -> None:
         self.done = False
         self.point = self._best = start
+        self._preconditioner = Preconditioner(*start.shape[2:])
         self._value = math.inf
         self._gradient: Tensor | None = None
         self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=HISTORY)
@@ -94,8 +96,9 @@ class LBFGS:
     def _newton(self, gradient: Tensor) -> Tensor:
         """Return -H·gradient with the approximated inverse Hessian: the two-loop recursion."""
         if not self._pairs:
-            size = float(np.abs(gradient).mean(dtype=np.float64))
-            return gradient * np.float32(-FIRST_STEP / size if size else 0)
+            direction = self._preconditioner.apply(gradient)
+            size = float(np.abs(direction).mean(dtype=np.float64))
+            return direction * np.float32(-FIRST_STEP / size if size else 0)
         rest = -gradient
         shares = []
         for moved, change, inverse in reversed(self._pairs):
@@ -103,7 +106,8 @@ class LBFGS:
             shares.append(share)
             rest -= np.float32(share) * change
         moved, change, inverse = self._pairs[-1]
-        rest *= np.float32(1 / (inverse * _dot(change, change)))
+        scale = 1 / (inverse * _dot(change, self._preconditioner.apply(change)))
+        rest = self._preconditioner.apply(rest) * np.float32(scale)
         for (moved, change, inverse), share in zip(self._pairs, reversed(shares), strict=True):
             rest += np.float32(share - inverse * _dot(change, rest)) * moved
         return rest
