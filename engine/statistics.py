@@ -29,9 +29,9 @@ _LEAST_NOISE = 1e-12
 def graph_targets(statistic: str, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the inputs of a gradient graph for what targets graphs measured, perhaps blended.
 
-    For ``"gram"``, and content layers, they are the same. For ``"w2"`` the moments ``style/<layer>``
-    (C, C + 1) become ``style/<layer>/mean`` (C, 1) and ``style/<layer>/root`` (C, C), the root
-    (S + δI)^½ of the covariance S with noise of variance δ = NOISE·E|a|².
+    For ``"gram"``, and of content layers, they are the same. For ``"w2"`` the moments
+    ``style/<layer>`` (C, C + 1) become ``style/<layer>/mean`` (C, 1) and ``style/<layer>/root``
+    (C, C), the root (S + δI)^½ of the covariance S with noise of variance δ = NOISE·E|a|².
 
     Args:
         statistic: one of :data:`STATISTICS`.

@@ -53,8 +53,8 @@ def gaussian_cost(
 ) -> tuple[str, list[str]]:
     """Return W₂² / C, float32 (1,), of two Gaussians, and what to hold when differentiating it.
 
-    The squared 2-Wasserstein distance (Dowson & Landau 1982) of normal distributions with means μ, ν
-    and covariances S, T, both with white noise of variance δ added, is
+    The squared 2-Wasserstein distance (Dowson & Landau 1982) of normal distributions with means
+    μ, ν and covariances S, T, both with white noise of variance δ added, is
 
         W₂² = |μ - ν|² + tr(S + δI) + tr(T + δI) - 2·tr M^½,  M = R·(S + δI)·R,  R = (T + δI)^½
 

@@ -104,7 +104,8 @@ def _nodes_between(
 ) -> list[NodeProto]:
     """Return the nodes through which ``output`` depends on ``sources``, in graph order.
 
-    Dependence ends at tensors that are ``held`` or not floating point: shapes, indices, comparisons.
+    Dependence ends at tensors that are ``held``, and at those that are not floating point: shapes,
+    indices, comparisons.
     """
     reached = set(sources)
     downstream: list[NodeProto] = []

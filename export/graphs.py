@@ -36,8 +36,9 @@ def targets_graph(features: ModelProto, key: GraphKey) -> ModelProto:
     """Return the graph that measures an image's content and style.
 
     Input ``image``: float32 (1, 3, H, W), RGB, 0..255. Outputs: ``content/<layer>``, the
-    activation (1, C, H', W'), per content layer; ``style/<layer>``, per style layer, the Gram matrix
-    (C, C) divided by the number of positions, or, for ``"w2"``, that and the mean, (C, C + 1).
+    activation (1, C, H', W'), per content layer; ``style/<layer>``, per style layer, the Gram
+    matrix (C, C) divided by the number of positions, or, for ``"w2"``, that and the mean,
+    (C, C + 1).
 
     Args:
         features: features graph of the pooling in ``key``, with at least its layers.

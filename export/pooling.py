@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
@@ -20,18 +22,19 @@ RESCALING: dict[str, tuple[float, ...]] = {
 }
 """Pooling to the factors, pool1 to pool4, that keep the size that max pooling gives activations.
 
-Size is √(mean a²), what Gram matrices measure. Each factor is the ratio of the sizes of that pool in
-the network of max pooling and in this one with the factors before it, as the geometric mean over
-five photographs and paintings and the two in ``examples/``, 256 pixels on the longer side; for one
-picture it is up to 14% off. With them the sizes at conv2_1 to conv5_1 are within 20% (L2: 13%) of
-those of max pooling; without, those are 1.3, 1.9, 2.5 and 4.9 times as large (L2: 1.2, 1.6, 2.0, 3.2).
+Size is √(mean a²), the scale of Gram matrices. Each factor is the ratio of the sizes of that pool
+in the network with max pooling and in this one with the factors before it, as the geometric mean
+over five photographs and paintings and the two in ``examples/``, 256 pixels on the longer side; for
+one picture it is up to 14% off. With them the sizes at conv2_1 to conv5_1 are within 20% (L2: 13%)
+of those of max pooling, which without are 1.3, 1.9, 2.5 and 4.9 times as large (L2: 1.2, 1.6, 2.0
+and 3.2).
 """
 
 
 def repool(model: ModelProto, pooling: str, rescaled: bool) -> ModelProto:
     """Return a features graph with another pooling over the same windows.
 
-    Average pooling becomes, for ``"l2"``, √(mean a² + EPSILON). Outputs of pooling keep their names.
+    Average pooling becomes, for ``"l2"``, √(mean a² + EPSILON). What is pooled keeps its name.
 
     Args:
         model: features graph of average pooling for ``"average"`` and ``"l2"``, of max pooling for
@@ -70,7 +73,7 @@ def _steps(pool: NodeProto, l2: bool, rescaled: bool) -> list[NodeProto]:
     steps: list[NodeProto] = []
     output = pool.output[0]
 
-    def add(what: str, op_type: str, *inputs: str, **attributes: object) -> str:
+    def add(what: str, op_type: str, *inputs: str, **attributes: Any) -> str:
         name = f"{output}/{what}"
         steps.append(helper.make_node(op_type, inputs, [name], name, **attributes))
         return name
@@ -87,7 +90,7 @@ def _steps(pool: NodeProto, l2: bool, rescaled: bool) -> list[NodeProto]:
     return steps
 
 
-def _attributes(node: NodeProto) -> dict[str, object]:
+def _attributes(node: NodeProto) -> dict[str, Any]:
     return {item.name: attribute(node, item.name) for item in node.attribute}
 
 

@@ -19,9 +19,9 @@ def roots(b: GraphBuilder, matrix: str, identity: str) -> tuple[str, str]:
 
         Y ← Y·T,  Z ← T·Z
 
-    α = 3/2 and β = 1/2 would multiply small eigenvalues of Y by 3/2 a step; scaled as in Chen & Chow
-    2014 (Stable scaling of Newton-Schulz for improving the sign function computation) it is 2.6,
-    and 12 steps reach rounding where 25 would be needed.
+    α = 3/2 and β = 1/2 would multiply small eigenvalues of Y by 3/2 a step; scaled as in Chen &
+    Chow 2014 (Stable scaling of Newton-Schulz for improving the sign function computation) it is
+    2.6, and 12 steps reach the precision of float32 where 25 would be needed.
 
     Args:
         b: the graph.
