@@ -41,7 +41,7 @@ class GraphKey:
     """What a targets or gradient graph is made for.
 
     Attributes:
-        pooling: ``"average"`` or ``"max"``.
+        pooling: one of :data:`~ortist.engine.layers.POOLINGS`.
         content_layers: in network order.
         style_layers: in network order.
         tile: 4 or 6 for Winograd convolutions with tiles of that size, 0 for plain ones.

@@ -16,7 +16,7 @@ Tensor = NDArray[np.float32]
 STATISTICS = ("gram", "w2")
 """``"gram"``: the Gram matrix. ``"w2"``: mean and covariance, as a Gaussian distribution."""
 
-NOISE = 5e-5
+NOISE = 1e-4
 """Variance of the white noise that both Gaussians of ``"w2"`` get, relative to E|a|².
 
 It bounds the condition of the matrix whose root the graph computes: without it, covariances of
@@ -31,7 +31,8 @@ def graph_targets(statistic: str, targets: Mapping[str, Tensor]) -> dict[str, Te
 
     For ``"gram"``, and of content layers, they are the same. For ``"w2"`` the moments
     ``style/<layer>`` (C, C + 1) become ``style/<layer>/mean`` (C, 1) and ``style/<layer>/root``
-    (C, C), the root (S + δI)^½ of the covariance S with noise of variance δ = NOISE·E|a|².
+    (C, C), the Cholesky root R, R·Rᵀ = S + δI, of the covariance S with noise of variance
+    δ = NOISE·E|a|².
 
     Args:
         statistic: one of :data:`STATISTICS`.
@@ -50,8 +51,7 @@ def graph_targets(statistic: str, targets: Mapping[str, Tensor]) -> dict[str, Te
 def _gaussian(moments: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and root of the covariance with noise of moments [E[a·aᵀ], E[a]]."""
     second, mean = np.hsplit(moments.astype(np.float64), [-1])
-    values, vectors = np.linalg.eigh(second - mean @ mean.T)
-    # Rounding may have made small ones negative. Where nothing fires there is a little noise yet.
-    values = np.maximum(values, 0) + max(NOISE * np.trace(second), _LEAST_NOISE)
-    root = (vectors * np.sqrt(values)) @ vectors.T
+    # Where nothing fires there is a little noise yet.
+    noise = max(NOISE * np.trace(second), _LEAST_NOISE) * np.eye(len(mean))
+    root = np.linalg.cholesky(second - mean @ mean.T + noise)
     return mean.astype(np.float32), root.astype(np.float32)

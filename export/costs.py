@@ -56,18 +56,18 @@ def gaussian_cost(
     The squared 2-Wasserstein distance (Dowson & Landau 1982) of normal distributions with means
     μ, ν and covariances S, T, both with white noise of variance δ added, is
 
-        W₂² = |μ - ν|² + tr(S + δI) + tr(T + δI) - 2·tr M^½,  M = R·(S + δI)·R,  R = (T + δI)^½
+        W₂² = |μ - ν|² + tr(S + δI) + tr(T + δI) - 2·tr M^½,  M = Rᵀ·(S + δI)·R,  R·Rᵀ = T + δI
 
-    It is computed with tr M^½ = min over Z of ½·tr(M·Z + Z⁻¹), which is at Z = M^-½. As it is a
-    minimum, Z need not be differentiated, and an error of Z changes the distance by its square
-    only. Dividing by C makes layers of different width comparable.
+    whichever root R is. It is computed with tr M^½ = min over Z of ½·tr(M·Z + Z⁻¹), which is at
+    Z = M^-½. As it is a minimum, Z need not be differentiated, and an error of Z changes the
+    distance by its square only. Dividing by C makes layers of different width comparable.
 
     Args:
         b: the graph.
         second_moment: E[a·aᵀ], (C, C).
         mean: μ = E[a], (C, 1).
         target_mean: ν, (C, 1).
-        target_root: R, (C, C); δ = NOISE·(tr T + |ν|²), see :mod:`ortist.engine.statistics`.
+        target_root: any R, (C, C); δ = NOISE·(tr T + |ν|²), see :mod:`ortist.engine.statistics`.
     """
     identity = b.op("EyeLike", target_root)
     target_variances = _row_sums(b, b.op("Mul", target_root, target_root))
@@ -75,7 +75,8 @@ def gaussian_cost(
     outer = b.op("MatMul", mean, b.op("Transpose", mean, perm=[1, 0]))
     covariance = b.op("Sub", second_moment, outer)
     covariance = b.op("Add", covariance, b.op("Mul", identity, noise))
-    matrix = b.op("MatMul", b.op("MatMul", target_root, covariance), target_root)
+    turned = b.op("Transpose", target_root, perm=[1, 0])
+    matrix = b.op("MatMul", b.op("MatMul", turned, covariance), target_root)
     root_diagonal, inverse_root = roots(b, matrix, identity)
     difference = b.op("Sub", mean, target_mean)
     # By channel, so that large traces cancel before they are summed.

@@ -45,7 +45,8 @@ def repool(model: ModelProto, pooling: str, rescaled: bool) -> ModelProto:
     result = ModelProto()
     result.CopyFrom(model)
     graph = result.graph
-    shapes = {info.name: info.type for info in (*graph.value_info, *graph.output)}
+    infos = (*graph.input, *graph.value_info, *graph.output)
+    shapes = {info.name: info.type for info in infos}
     del graph.node[:]
     factors = iter(RESCALING[pooling])
     for node in model.graph.node:
