@@ -132,7 +132,7 @@ def moments_of_l2_pooling() -> ModelProto:
         a2 = Relu (p2)
         squares = Mul (a2, a2)
         means = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (squares)
-        epsilon = Constant <value = float {0.001}> ()
+        epsilon = Constant <value = float {0.5}> ()
         shifted = Add (means, epsilon)
         roots = Sqrt (shifted)
         factor = Constant <value = float {1.25}> ()

@@ -38,6 +38,7 @@ def features(pooling: str) -> ModelProto:
     }}""")
     for node in model.graph.node:
         node.name = node.output[0]
+        node.ClearField("domain")
     return model
 
 
