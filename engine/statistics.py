@@ -21,7 +21,8 @@ NOISE = 1e-4
 
 It bounds the condition of the matrix whose root the graph computes: without it, covariances of
 fewer positions than channels, and of channels that never fire, are singular, and others have
-eigenvalues too small for float32. E|a|² is 1.5 to 2.5 times the trace of the covariance.
+eigenvalues too small for float32. In pictures E|a|² is 1.3 to 2 times the trace of the covariance,
+so that the noise of 512 channels adds 7 to 10% to their variance, that of 64 about 1%.
 """
 _LEAST_NOISE = 1e-12
 
