@@ -12,7 +12,8 @@ from ortist.export.builder import attribute, prune
 EPSILON = 1e-8
 """What L2 pooling adds to mean squares, so that the root has a derivative where they are 0.
 
-Activations are in the hundreds. Windows of zeros get the gradient 0, of which a is a factor.
+It makes 1e-4 of zeros, where activations are in the hundreds. Windows of zeros get the gradient 0,
+of which a is a factor.
 """
 
 RESCALING: dict[str, tuple[float, ...]] = {

@@ -195,7 +195,8 @@ def _add(low: Lowering, node: NodeProto) -> Value | None:
         product, scalar = low.value(name), _scalar(low, name)
         if isinstance(product, Deferred) and product.column is not None:
             return _shift(low, product.column, other)
-        tiles = low.tiles(other)
+        # Asked for where it is needed only: it would compute a product.
+        tiles = low.tiles(other) if scalar is not None else None
         if tiles is not None and scalar is not None:
             column = low.b.op("Expand", scalar, low.b.integers(tiles.channels, 1))
             return low.shifted(tiles, column)
@@ -228,7 +229,7 @@ def _binary(low: Lowering, node: NodeProto) -> Value | None:
 
 
 def _divide(low: Lowering, node: NodeProto) -> Value | None:
-    """A quotient of two tensors of equal shape, that of 1 outside the picture."""
+    """A quotient of two tensors of equal shape; outside the picture it is by 1."""
     pair = _alike(low, node)
     if pair is None:
         return None
