@@ -9,11 +9,11 @@ import logging
 import math
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,17 @@ from ortist.engine.errors import ArtifactError
 from ortist.engine.layers import LAYERS
 from ortist.engine.winograd import transformed_input
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
 COSTS_KEY = "ortist.costs"
 """Metadata entry of a gradient graph: the names of its costs, in order, between spaces."""
 
 Kind = Literal["features", "targets", "gradient"]
+_UNSTATED: dict[str, Any] = {"statistic": "gram", "rescaled": False}
+"""What a graph is made for if its manifest, written before there was a choice, does not say."""
 _log = logging.getLogger(__name__)
 
 
@@ -36,24 +41,38 @@ class GraphKey:
     """What a targets or gradient graph is made for.
 
     Attributes:
-        pooling: ``"average"`` or ``"max"``.
+        pooling: one of :data:`~ortist.engine.layers.POOLINGS`.
         content_layers: in network order.
         style_layers: in network order.
         tile: 4 or 6 for Winograd convolutions with tiles of that size, 0 for plain ones.
+        statistic: what of a style layer is compared, one of
+            :data:`~ortist.engine.statistics.STATISTICS`.
+        rescaled: whether pooling keeps the size that activations have with max pooling.
     """
 
     pooling: str
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]
     tile: int = 0
+    statistic: str = "gram"
+    rescaled: bool = False
 
     @classmethod
     def of(
-        cls, pooling: str, content: Iterable[str], style: Iterable[str], tile: int = 0
+        cls,
+        pooling: str,
+        content: Iterable[str],
+        style: Iterable[str],
+        tile: int = 0,
+        *,
+        statistic: str = "gram",
+        rescaled: bool = False,
     ) -> GraphKey:
-        """Make a key of layer names in any order."""
+        """Make a key of layer names in any order; equal graphs have equal keys."""
         ordered = [tuple(sorted(set(names), key=LAYERS.index)) for names in (content, style)]
-        return cls(pooling, ordered[0], ordered[1], tile)
+        # Max pooling is what others are rescaled to.
+        rescaled = rescaled and pooling != "max"
+        return cls(pooling, ordered[0], ordered[1], tile, statistic, rescaled)
 
 
 class Artifacts:
@@ -122,16 +141,28 @@ class Artifacts:
                 self._blob = np.memmap(path, np.uint8, "r")
             return self._blob
 
-    def features(self, pooling: str) -> bytes:
+    def features(self, pooling: str, rescaled: bool = False) -> bytes:
         """Return the features graph with all layers as outputs.
 
+        With L2 pooling, and rescaled, it is derived from a shipped one.
+
         Raises:
-            ArtifactError: if there is none of that pooling, or it is missing or corrupt.
+            ArtifactError: if there is none to derive it from, or that is missing or corrupt.
         """
-        entry = self._find("features", pooling=pooling)
+        shipped = "average" if pooling == "l2" else pooling
+        entry = self._find("features", pooling=shipped)
         if entry is None:
-            raise ArtifactError(f"{self.folder / MANIFEST} lists no features graph of {pooling!r}")
-        return self._read(entry)
+            raise ArtifactError(f"{self.folder / MANIFEST} lists no features graph of {shipped!r}")
+        features = self._read(entry)
+        if (pooling, rescaled) == (shipped, False):
+            return features
+
+        def derive(model: ModelProto) -> ModelProto:
+            from ortist.export.pooling import repool
+
+            return repool(model, pooling, rescaled)
+
+        return _derived("features", features, [pooling, rescaled], derive)
 
     def graph(self, kind: Kind, key: GraphKey) -> bytes:
         """Return a graph for ``key``: shipped, from the cache, or derived now and then cached.
@@ -142,9 +173,17 @@ class Artifacts:
             ArtifactError: if a shipped file is missing or corrupt.
         """
         if kind == "features":
-            return self.features(key.pooling)
+            return self.features(key.pooling, key.rescaled)
         entry = self._find(kind, **json.loads(json.dumps(asdict(key))))
-        return self._read(entry) if entry else self._derived(kind, key)
+        if entry is not None:
+            return self._read(entry)
+
+        def derive(model: ModelProto) -> ModelProto:
+            from ortist.export.graphs import DERIVATIONS
+
+            return DERIVATIONS[kind](model, key)
+
+        return _derived(kind, self.features(key.pooling, key.rescaled), asdict(key), derive)
 
     def verify(self) -> list[tuple[str, str, bool]]:
         """Return name, expected sha256 and whether it is intact for every file of the manifest."""
@@ -152,9 +191,10 @@ class Artifacts:
         return [(entry["file"], entry["sha256"], self._is_intact(entry)) for entry in entries]
 
     def _find(self, kind: Kind, **wanted: Any) -> dict[str, Any] | None:
-        for entry in self.manifest["graphs"]:
+        for listed in self.manifest["graphs"]:
+            entry = {**_UNSTATED, **listed}
             if entry["kind"] == kind and all(entry[name] == wanted[name] for name in wanted):
-                return dict(entry)
+                return entry
         return None
 
     def _read(self, entry: dict[str, Any]) -> bytes:
@@ -175,22 +215,25 @@ class Artifacts:
             return False
         return True
 
-    def _derived(self, kind: Kind, key: GraphKey) -> bytes:
-        features = self.features(key.pooling)
-        recipe = json.dumps([hashlib.sha256(features).hexdigest(), _code(), kind, asdict(key)])
-        name = f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:32]}"
-        cached = _from_cache(name)
-        if cached is not None:
-            return cached
-        # onnx is needed, and imported, only where no ready graph is found.
-        import onnx
 
-        from ortist.export.graphs import DERIVATIONS
+def _derived(
+    kind: Kind, features: bytes, choice: object, derive: Callable[[ModelProto], ModelProto]
+) -> bytes:
+    """Return what ``derive`` makes of a features graph for a choice, from the cache if it is there.
 
-        model = DERIVATIONS[kind](onnx.load_model_from_string(features), key)
-        data: bytes = model.SerializeToString(deterministic=True)
-        _to_cache(name, data)
-        return data
+    Derivations import onnx, which is needed only where no ready graph is found.
+    """
+    recipe = json.dumps([hashlib.sha256(features).hexdigest(), _code(), kind, choice])
+    name = f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:32]}"
+    cached = _from_cache(name)
+    if cached is not None:
+        return cached
+    import onnx
+
+    model = derive(onnx.load_model_from_string(features))
+    data: bytes = model.SerializeToString(deterministic=True)
+    _to_cache(name, data)
+    return data
 
 
 def _kernel(
@@ -255,7 +298,7 @@ def write_whole(path: Path, data: bytes) -> None:
 def _code() -> str:
     """Return a checksum of the code that derives graphs: other code, other cache files."""
     files = [file for file in resources.files("ortist.export").iterdir() if file.name[-3:] == ".py"]
-    engine = ("layers.py", "tiles.py", "winograd.py")
+    engine = ("layers.py", "statistics.py", "tiles.py", "winograd.py")
     files += [resources.files("ortist.engine") / name for name in engine]
     parts = [file.read_bytes() for file in sorted(files, key=lambda file: file.name)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -286,4 +329,4 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
         _ = entry["file"], entry["sha256"]
     for entry in manifest["graphs"]:
         parts = GraphKey.__dataclass_fields__ if entry["kind"] != "features" else ("pooling",)
-        _ = [entry[part] for part in parts]
+        _ = [entry[part] for part in parts if part not in _UNSTATED]

@@ -15,7 +15,7 @@ LAYER_CHANNELS: dict[str, int] = {
 """Layer name to number of channels, in network order; a layer is the activation after ReLU."""
 
 LAYERS: tuple[str, ...] = tuple(LAYER_CHANNELS)
-POOLINGS: tuple[str, ...] = ("average", "max")
+POOLINGS: tuple[str, ...] = ("average", "max", "l2")
 
 
 def block_of(layer: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ortist.engine.artifacts import MANIFEST, MANIFEST_FORMAT, GraphKey, write_whole
 from ortist.engine.errors import InputError
-from ortist.engine.layers import LAYERS, POOLINGS
+from ortist.engine.layers import LAYERS
 from ortist.engine.options import Options
 from ortist.engine.winograd import WINOGRAD_TILE
 from ortist.export.graphs import DERIVATIONS
@@ -58,7 +58,7 @@ def build_models(source: str, folder: Path) -> None:
 def _graphs(weights: VGG19Weights) -> tuple[dict[str, bytes], dict[str, dict[str, Any]]]:
     """Return the serialised graphs by file name, and what the manifest says of each."""
     # Only here is torch imported.
-    from ortist.export.vgg19 import OPSET, export_features
+    from ortist.export.vgg19 import OPSET, POOLINGS, export_features
 
     files: dict[str, bytes] = {}
     about: dict[str, dict[str, Any]] = {}

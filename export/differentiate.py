@@ -6,7 +6,7 @@ gradient of one of them; any runtime that can run the old model can run the new 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
@@ -25,7 +25,11 @@ class DifferentiationError(OrtistError):
 
 
 def differentiate(
-    model: ModelProto, output: str, wrt: str | Sequence[str] | Mapping[str, str]
+    model: ModelProto,
+    output: str,
+    wrt: str | Sequence[str] | Mapping[str, str],
+    *,
+    held: Collection[str] = (),
 ) -> ModelProto:
     """Extend a model with the gradient of ``output`` with respect to the tensors ``wrt``.
 
@@ -39,6 +43,7 @@ def differentiate(
             the gradient is that of the sum of its elements.
         wrt: name or names of inputs, initializers or intermediate floating-point tensors; a
             mapping also says what to call their gradients, else ``gradient/<name>``.
+        held: names of tensors taken as constant, however they are computed.
 
     Returns:
         The model with one more output for each name in ``wrt``, of the same element type and
@@ -52,10 +57,10 @@ def differentiate(
     names = [wrt] if isinstance(wrt, str) else list(wrt)
     titles = wrt if isinstance(wrt, Mapping) else {name: f"gradient/{name}" for name in names}
     builder = GraphBuilder(model)
-    _check(builder, output, names)
+    _check(builder, output, names, held)
 
-    path = _nodes_between(builder, names, output)
-    active = {name for node in path for name in node.output}.union(names)
+    path = _nodes_between(builder, names, output, held)
+    active = {name for node in path for name in node.output}.difference(held).union(names)
     ones = builder.op(
         "ConstantOfShape", builder.op("Shape", output), value=_one(builder.element_type(output))
     )
@@ -94,16 +99,21 @@ def _propagate(node: NodeProto, backward: Backward, active: set[str]) -> None:
             backward.accumulate(tensor, contribution)
 
 
-def _nodes_between(builder: GraphBuilder, sources: Sequence[str], output: str) -> list[NodeProto]:
+def _nodes_between(
+    builder: GraphBuilder, sources: Sequence[str], output: str, held: Collection[str]
+) -> list[NodeProto]:
     """Return the nodes through which ``output`` depends on ``sources``, in graph order.
 
-    Dependence ends at tensors that are not floating point: shapes, indices, comparisons.
+    Dependence ends at tensors that are ``held``, and at those that are not floating point: shapes,
+    indices, comparisons.
     """
     reached = set(sources)
     downstream: list[NodeProto] = []
     for node in builder.graph.node:
         if reached.intersection(reads(node)):
-            differentiable = [name for name in node.output if _may_be_float(builder, name)]
+            differentiable = [
+                name for name in node.output if name not in held and _may_be_float(builder, name)
+            ]
             reached.update(differentiable)
             if differentiable:
                 downstream.append(node)
@@ -120,7 +130,7 @@ def _may_be_float(builder: GraphBuilder, name: str) -> bool:
     return builder.element_type(name) in _FLOATS | {TensorProto.UNDEFINED}
 
 
-def _check(builder: GraphBuilder, output: str, wrt: Sequence[str]) -> None:
+def _check(builder: GraphBuilder, output: str, wrt: Sequence[str], held: Collection[str]) -> None:
     opset = next((entry.version for entry in builder.model.opset_import if not entry.domain), 0)
     if opset < MINIMUM_OPSET:
         raise DifferentiationError(
@@ -128,9 +138,10 @@ def _check(builder: GraphBuilder, output: str, wrt: Sequence[str]) -> None:
         )
     if not wrt:
         raise DifferentiationError("wrt names no tensor")
-    for name in (output, *wrt):
+    for name in (output, *wrt, *held):
         if not builder.knows(name):
             raise DifferentiationError(f"the graph has no tensor {name!r}")
+    for name in (output, *wrt):
         if builder.element_type(name) not in _FLOATS:
             kind = onnx.TensorProto.DataType.Name(builder.element_type(name))
             raise DifferentiationError(f"tensor {name!r} is {kind}, not floating point")

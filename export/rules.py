@@ -43,10 +43,12 @@ def _negate(b: Backward, n: NodeProto, g: str, i: int) -> str:
     return b.op("Neg", g)
 
 
-@_elementwise
-def _multiply(b: Backward, n: NodeProto, g: str, i: int) -> str:
-    """y = x·z: g·z."""
-    return b.op("Mul", g, n.input[1 - i])
+def _multiply(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
+    """y = x·z: g·z; both at once for y = x·x: 2·g·x."""
+    x, z = n.input
+    if x == z:
+        return b.op("Mul", b.scale(g, 2.0, x), x) if i == 0 else None
+    return b.unbroadcast(b.op("Mul", g, n.input[1 - i]), n.input[i], n.output[0])
 
 
 @_elementwise

@@ -192,7 +192,14 @@ def _masked(low: Lowering, mask: Tiles, name: str) -> Value | None:
 def _add(low: Lowering, node: NodeProto) -> Value | None:
     """A sum; one with a product is computed together with it."""
     for name, other in (node.input, reversed(node.input)):
-        product = low.value(name)
+        product, scalar = low.value(name), _scalar(low, name)
+        if isinstance(product, Deferred) and product.column is not None:
+            return _shift(low, product.column, other)
+        # Asked for where it is needed only: it would compute a product.
+        tiles = low.tiles(other) if scalar is not None else None
+        if tiles is not None and scalar is not None:
+            column = low.b.op("Expand", scalar, low.b.integers(tiles.channels, 1))
+            return low.shifted(tiles, column)
         if not isinstance(product, Product):
             continue
         tiles = low.tiles(other)
@@ -201,20 +208,56 @@ def _add(low: Lowering, node: NodeProto) -> Value | None:
         )
         if tiles is not None and same:
             total = low.b.op("Gemm", product.rows, product.matrix, low.rows(tiles), transB=1)
-            return low.by_place(total, replace(tiles, clean=tiles.clean and product.tiles.clean))
+            both = replace(tiles, clean=tiles.clean and product.tiles.clean)
+            return low.shifted(low.by_place(total, both), product.column)
     return _binary(low, node)
+
+
+def _shift(low: Lowering, column: str, name: str) -> Value | None:
+    """A matrix, perhaps a product that is yet to be computed, and the same for each position."""
+    value = low.value(name)
+    if isinstance(value, Product) and value.tiles.form == "matrix" and value.column is None:
+        return replace(value, column=column, tiles=replace(value.tiles, clean=False))
+    tiles = low.tiles(name)
+    return low.shifted(tiles, column) if tiles is not None and tiles.form == "matrix" else None
 
 
 def _binary(low: Lowering, node: NodeProto) -> Value | None:
     """Elementwise operators of two tensors of equal shape."""
-    first, second = (low.tiles(name) for name in node.input)
-    if first is None and second is not None:
-        first = low.tiled(node.input[0], second)
-    if second is None and first is not None:
-        second = low.tiled(node.input[1], first)
-    if first is None or second is None:
+    pair = _alike(low, node)
+    return None if pair is None else _elementwise(low, node.op_type, *pair)
+
+
+def _divide(low: Lowering, node: NodeProto) -> Value | None:
+    """A quotient of two tensors of equal shape; outside the picture it is by 1."""
+    pair = _alike(low, node)
+    if pair is None:
         return None
-    return _elementwise(low, node.op_type, first, second) if match(first, second) else None
+    first, second = pair[0], low.spread(pair[1])
+    # Zeros divided by zeros there would stay: no mask makes 0 of what is not a number.
+    inside = low.b.op("Cast", low.map(second.picture.inside(second.order)), to=TensorProto.BOOL)
+    rows = low.b.op("Where", inside, low.rows(second), low.b.constant(1, np.float32))
+    quotient = _elementwise(low, "Div", first, low.by_place(rows, second))
+    return replace(quotient, clean=first.clean)
+
+
+def _sqrt(low: Lowering, node: NodeProto) -> Value | None:
+    """A root, not taken of what lies outside the picture, which may be negative."""
+    tiles = low.tiles(node.input[0])
+    if tiles is None:
+        return None
+    tiles = low.cleaned(tiles)
+    return replace(tiles, name=low.b.op("Sqrt", tiles.name))
+
+
+def _alike(low: Lowering, node: NodeProto) -> tuple[Tiles, Tiles] | None:
+    """Return both operands in the same layout, that of the pooled one if there is one."""
+    first, second = (low.tiles(name) for name in node.input)
+    if second is not None and (first is None or second.places == "pooled"):
+        first = low.tiled(node.input[0], second)
+    elif first is not None:
+        second = low.tiled(node.input[1], first)
+    return None if first is None or second is None else (first, second)
 
 
 def _elementwise(low: Lowering, op_type: str, first: Tiles, second: Tiles) -> Tiles:
@@ -338,6 +381,8 @@ def _over_windows(low: Lowering, name: str, like: Tiles) -> Tiles | None:
     tiles = low.tiles(name)
     if like.places != "all" or tiles is None or tiles.picture != like.grid.coarser:
         return None
+    if tiles.places == "pooled":
+        return replace(low.cleaned(tiles), places="windows")
     rows = low.gather(name, "windows")
     blank = Tiles("", like.grid, tiles.channels, places="windows", clean=True)
     return low.by_place(rows, blank) if rows is not None else None
@@ -447,7 +492,15 @@ def _reduce_sum_square(low: Lowering, node: NodeProto) -> Value | None:
 
 
 def _reduce_sum(low: Lowering, node: NodeProto) -> Value | None:
-    value = low.value(node.input[0])
+    """Sums over the positions of a matrix, or over all that was summed by channels before."""
+    value, tiles = low.value(node.input[0]), low.tiles(node.input[0])
+    if tiles is not None:
+        axes = low.b.value_of(node.input[1]) if len(node.input) > 1 else None
+        if tiles.form != "matrix" or not equals(axes, [1]) or not attribute(node, "keepdims", 1):
+            return None
+        rows = low.rows(low.cleaned(low.spread(tiles)))
+        sums = low.b.op("ReduceSum", rows, low.b.integers(0), keepdims=0)
+        return low.b.op("Reshape", sums, low.b.integers(-1, 1))
     if not isinstance(value, Deferred) or value.unordered is None or len(node.input) > 1:
         return None
     if attribute(node, "keepdims", 1) or attribute(node, "noop_with_empty_axes", 0):
@@ -456,6 +509,13 @@ def _reduce_sum(low: Lowering, node: NodeProto) -> Value | None:
 
 
 def _expand(low: Lowering, node: NodeProto) -> Value | None:
+    """A tensor of equal elements, or a matrix of equal columns."""
+    sizes = low.b.producer(node.input[1])
+    like = low.tiles(sizes.input[0]) if sizes is not None and _is_whole_shape(sizes) else None
+    if like is not None and like.form == "matrix":
+        if low.b.shape(node.input[0]) != (like.channels, 1):
+            return None
+        return Deferred(lambda: low.as_it_was(node), column=low.plain(node.input[0]))
     scalar = _scalar(low, node.input[0])
     if scalar is None or not isinstance(low.value(node.input[1]), Deferred):
         return None
@@ -474,6 +534,7 @@ TILE_RULES: dict[str, Callable[[Lowering, NodeProto], Value | None]] = {
     "AveragePool": _average_pool,
     "Cast": _cast,
     "Conv": _conv,
+    "Div": _divide,
     "Expand": _expand,
     "Greater": _greater,
     "Identity": _keep_layout,
@@ -490,6 +551,7 @@ TILE_RULES: dict[str, Callable[[Lowering, NodeProto], Value | None]] = {
     "ScatterElements": _max_unpool,
     "Shape": _shape,
     "Size": _size,
+    "Sqrt": _sqrt,
     "Sub": _binary,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

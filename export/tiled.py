@@ -67,11 +67,13 @@ class Product:
         rows: (rows, C), by name.
         matrix: (K, C), by name; the product is rows·matrixᵀ.
         tiles: everything about the result but its name.
+        column: (K, 1), by name, to add to all positions, if there is one.
     """
 
     rows: str
     matrix: str
     tiles: Tiles
+    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,14 @@ class Deferred:
         uniform: a scalar that all its elements equal, if they do.
         unordered: a tensor with the same sum of elements, if there is one.
         mask: the tensor as bool, if it is a cast of one.
+        column: (C, 1), by name, what each of its columns is, if they are equal.
     """
 
     plain: Callable[[], str]
     uniform: str | None = None
     unordered: str | None = None
     mask: Tiles | None = None
+    column: str | None = None
 
 
 Value = str | Tiles | Product | Deferred
@@ -147,8 +151,8 @@ class Lowering:
         value = self.value(name)
         if isinstance(value, Product):
             matrix = self.b.op("Transpose", value.matrix, perm=[1, 0])
-            product = self.b.op("MatMul", value.rows, matrix)
-            value = self._values[name] = self.by_place(product, value.tiles)
+            product = self.by_place(self.b.op("MatMul", value.rows, matrix), value.tiles)
+            value = self._values[name] = self.shifted(product, value.column)
         return value if isinstance(value, Tiles) else None
 
     def plain(self, name: str) -> str:
@@ -228,18 +232,17 @@ class Lowering:
 
     def tiled(self, name: str, like: Tiles) -> Tiles | None:
         """Return an image of the size of ``like`` in its layout, None if it has another size."""
-        tiles = self.tiles(name)
-        if tiles is not None:
-            return tiles if match(tiles, like) else None
-        shape = self.b.shape(name)
-        if like.form != "image" or like.places == "pooled" or shape is None:
+        tiles, shape = self.tiles(name), self.b.shape(name)
+        if tiles is not None and match(tiles, like):
+            return tiles
+        forms = {like.form, tiles.form if tiles is not None else "image"}
+        if forms != {"image"} or shape is None or self.grid_of(name) != like.picture:
             return None
-        if self.grid_of(name) != like.grid or shape[1] != like.channels:
+        rows = self.gather(name, "windows" if like.places == "pooled" else "positions")
+        if rows is None or shape[1] != like.channels:
             return None
-        rows = self.gather(name, "positions")
-        return (
-            self.by_place(rows, Tiles("", like.grid, like.channels, clean=True)) if rows else None
-        )
+        places: Literal["pooled", "all"] = "pooled" if like.places == "pooled" else "all"
+        return self.by_place(rows, Tiles("", like.grid, like.channels, places=places, clean=True))
 
     def chunks(self, name: str, grid: Grid, count: int, axis: int) -> list[str]:
         """Return a tensor, which has all tiles along ``axis``, in so many parts."""
@@ -302,6 +305,15 @@ class Lowering:
     def flat(self, windows: str, tiles: Tiles) -> Tiles:
         """Return ``tiles`` with other values, given by windows."""
         return replace(tiles, name=self.b.op("Reshape", windows, self.b.integers(tiles.count, -1)))
+
+    def shifted(self, tiles: Tiles, column: str | None) -> Tiles:
+        """Return tiles with a column (C, 1), if there is one, added to all but the zero tile."""
+        if column is None:
+            return tiles
+        row = self.b.op("Reshape", column, self.b.integers(-1))
+        offset = self.b.op("Mul", self.map(tiles.grid.real), row)
+        offset = self.b.op("Reshape", offset, self.b.integers(1, -1))
+        return replace(tiles, name=self.b.op("Add", tiles.name, offset), clean=False)
 
     def cleaned(self, tiles: Tiles) -> Tiles:
         """Return tiles with zeros outside the picture."""

@@ -14,12 +14,14 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from ortist.engine.errors import InputError
-from ortist.engine.layers import POOLINGS, block_of
+from ortist.engine.layers import block_of
 from ortist.export.weights import VGG19Weights
 
 OPSET = 18
 IR_VERSION = 10
 FORMAT = "1"
+POOLINGS = ("average", "max")
+"""What is traced; other poolings are made of these by :func:`ortist.export.pooling.repool`."""
 
 _EXAMPLE_SIZE = (37, 53)
 _DEFAULT_ATTRIBUTES: Mapping[str, Any] = {

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch_reference import TorchObjective, shipped_weights
 
 from ortist.engine.images import read_image, resize_image, to_tensor
-from ortist.engine.layers import POOLINGS
 from ortist.engine.options import Options
+from ortist.export.vgg19 import POOLINGS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 REFERENCE = Path(__file__).parent / "data" / "vgg_gradient.npz"

@@ -263,7 +263,7 @@ INVALID = {
         (*OUT, "--style-weight", "1", "--style-weight", "2"),
         "style_weights has 2 weights for 1 style images",
     ),
-    "pooling": ((*OUT, "--pooling", "sum"), "pooling is 'sum', accepted are average, max"),
+    "pooling": ((*OUT, "--pooling", "sum"), "pooling is 'sum', accepted are average, max, l2"),
     "init": (
         (*OUT, "--init", "nois"),
         "--init is none of noise, content, blank, uniform, normal, style, and image 'nois' does not"

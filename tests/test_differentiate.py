@@ -381,6 +381,49 @@ def test_a_tensor_captured_by_a_subgraph_is_not_forgotten() -> None:
         differentiate(model, "J", "x")
 
 
+def test_the_square_of_a_tensor_is_differentiated_at_once() -> None:
+    model = parsed(
+        "g (double[3] x) => (double J) { y = Mul (x, x) J = ReduceSum<keepdims = 0>(y) }"
+    )
+    check_gradient(model, {"x": reals(3)})
+    products = [node for node in differentiate(model, "J", "x").graph.node if node.op_type == "Mul"]
+    assert len(products) == 3
+
+
+def test_held_tensors_are_taken_as_constant() -> None:
+    # The minimum over h of (h² + x²)/2h is |x|, at h = |x|: there the slope by h is 0.
+    model = parsed("""g (double[4] x) => (double J) {
+        h = Abs (x)
+        u, v = Split <num_outputs = 2> (h)
+        z = Concat <axis = 0> (u, v)
+        hh = Mul (z, z)
+        xx = Mul (x, x)
+        sum = Add (hh, xx)
+        half = Constant <value = double {0.5}> ()
+        ratio = Div (sum, z)
+        y = Mul (ratio, half)
+        J = ReduceSum <keepdims = 0> (y)
+    }""")
+    x = np.array([1.5, -2.0, 0.5, -1.0])
+    for held in (["h"], ["u", "v"], ["z"], ["h", "z"]):
+        extended = differentiate(model, "J", "x", held=held)
+        (gradient,) = ReferenceEvaluator(extended).run(["gradient/x"], {"x": x})
+        np.testing.assert_allclose(gradient, np.sign(x), rtol=1e-12)
+        assert not any(node.op_type == "Sign" for node in extended.graph.node)
+    one = differentiate(model, "J", "x", held=["u"])
+    (gradient,) = ReferenceEvaluator(one).run(["gradient/x"], {"x": x})
+    np.testing.assert_allclose(gradient, np.sign(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("held", "message"), [(["w"], "no tensor 'w'"), (["y"], "'J' does not depend on 'x'")]
+)
+def test_held_tensors_must_leave_something(held: list[str], message: str) -> None:
+    model = parsed("g (double[3] x) => (double J) { y = Exp (x) J = ReduceSum<keepdims = 0>(y) }")
+    with pytest.raises(DifferentiationError, match=message):
+        differentiate(model, "J", "x", held=held)
+
+
 def test_old_opsets_are_refused() -> None:
     model, _ = model_of(CASES["Exp"])
     model.opset_import[0].version = 13

@@ -629,8 +629,8 @@ def test_unknown_layers_and_poolings_have_no_activations(engine: Engine) -> None
         engine.activations(CONTENT, ["conv1_1", "conv6_1"])
     with pytest.raises(InputError, match="layers is 'conv4_2', accepted are several layers"):
         engine.activations(CONTENT, "conv4_2")
-    with pytest.raises(InputError, match="pooling is 'l2', accepted are average, max"):
-        engine.activations(CONTENT, ["conv1_1"], "l2")
+    with pytest.raises(InputError, match="pooling is 'sum', accepted are average, max, l2"):
+        engine.activations(CONTENT, ["conv1_1"], "sum")
 
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -657,7 +657,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"tv": INFINITY}, "tv is inf, accepted are finite numbers from 0"),
         ({"noise_ratio": 1.5}, r"noise_ratio is 1\.5, accepted are 0 to 1"),
         ({"noise_ratio": NAN}, "noise_ratio is nan, accepted are 0 to 1"),
-        ({"pooling": "l2"}, "pooling is 'l2', accepted are average, max"),
+        ({"pooling": "sum"}, "pooling is 'sum', accepted are average, max, l2"),
         (
             {"style_layers": ("conv1_1", "relu1_1")},
             "style_layers has unknown layer 'relu1_1', accepted are conv1_1, conv1_2, .*conv5_4",

@@ -14,9 +14,9 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from ortist.engine.errors import InputError
-from ortist.engine.layers import LAYER_CHANNELS, LAYERS, POOLINGS
+from ortist.engine.layers import LAYER_CHANNELS, LAYERS
 from ortist.export.storage import ALIGNMENT_BYTES, pack_weights, refer_weights, store_weights
-from ortist.export.vgg19 import VGG19Features, export_features
+from ortist.export.vgg19 import POOLINGS, VGG19Features, export_features
 from ortist.export.weights import ConvWeights, VGG19Weights
 
 MEAN = (123.68, 116.779, 103.939)

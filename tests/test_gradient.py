@@ -16,7 +16,6 @@ from onnxruntime import InferenceSession
 
 from ortist.engine.engine import Engine
 from ortist.engine.images import to_tensor
-from ortist.engine.layers import POOLINGS
 from ortist.engine.objective import Evaluation
 from ortist.engine.options import Options
 from ortist.export.differentiate import differentiate
@@ -86,7 +85,7 @@ def assert_gradients_agree(actual: Tensor, expected: NDArray[Any]) -> None:
 
 
 @pytest.mark.parametrize("kernel", ["direct", "winograd"])
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("case", CASES)
 def test_the_gradient_is_that_of_the_reference_file(case: str, pooling: str, kernel: str) -> None:
     ours = evaluate(kernel, case, [case], Options(pooling=pooling))

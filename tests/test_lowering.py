@@ -115,6 +115,61 @@ def test_lowered_graphs_compute_the_same(tile: int, pooling: str, size: tuple[in
     assert convolutions(lowered) == 0
 
 
+def moments_of_l2_pooling() -> ModelProto:
+    """A network with L2 pooling, rescaled, compared by its moments, and its gradient."""
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+    g (float[1,3,height,width] image, float[12,3,3,3] W1, float[12] b1,
+       float[16,12,3,3] W2, float[16] b2, float[12,16,3,3] W3, float[12] b3)
+      => (float J, float[16,1] mean)
+      <float[1,12,height,width] a1, float[1,16,height,width] a2, float[1,16,height,width] squares,
+       float[1,16,"height/2","width/2"] means, float[1,16,"height/2","width/2"] shifted,
+       float[1,16,"height/2","width/2"] roots, float[1,16,"height/2","width/2"] h,
+       float[1,12,"height/2","width/2"] a3>
+    {
+        p1 = Conv <pads = [1, 1, 1, 1]> (image, W1, b1)
+        a1 = Relu (p1)
+        p2 = Conv <pads = [1, 1, 1, 1]> (a1, W2, b2)
+        a2 = Relu (p2)
+        squares = Mul (a2, a2)
+        means = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (squares)
+        epsilon = Constant <value = float {0.5}> ()
+        shifted = Add (means, epsilon)
+        roots = Sqrt (shifted)
+        factor = Constant <value = float {1.25}> ()
+        h = Mul (roots, factor)
+        p3 = Conv <pads = [1, 1, 1, 1]> (h, W3, b3)
+        a3 = Relu (p3)
+        many = Constant <value = int64[2] {16, -1}> ()
+        flat = Reshape (a2, many)
+        along = Constant <value = int64[1] {1}> ()
+        sums = ReduceSum (flat, along)
+        sizes = Shape <start = 1> (flat)
+        count = Cast <to = 1> (sizes)
+        mean = Div (sums, count)
+        turned = Transpose <perm = [1, 0]> (flat)
+        products = MatMul (flat, turned)
+        second = Div (products, count)
+        back = Transpose <perm = [1, 0]> (mean)
+        outer = MatMul (mean, back)
+        covariance = Sub (second, outer)
+        variance = ReduceSumSquare <keepdims = 0> (covariance)
+        level = ReduceSumSquare <keepdims = 0> (mean)
+        last = Constant <value = int64[1] {-1}> ()
+        lines = ReduceSumSquare <keepdims = 0> (a3, last)
+        depth = ReduceSum <keepdims = 0> (lines)
+        J = Sum (variance, level, depth)
+    }""")
+    return differentiate(model, "J", "image")
+
+
+@pytest.mark.parametrize("size", [(16, 24), (17, 23), (35, 9)], ids=str)
+@pytest.mark.parametrize("tile", POINTS)
+def test_moments_and_l2_pooling_are_computed_on_tiles(tile: int, size: tuple[int, int]) -> None:
+    lowered = check_same(moments_of_l2_pooling(), inputs(*size), tile)
+    assert convolutions(lowered) == 0
+    assert not any("everywhere" in value.name for value in lowered.graph.input)
+
+
 def test_one_lowered_graph_serves_all_sizes() -> None:
     model = network("AveragePool")
     lowered = lower(model, 4)
@@ -212,6 +267,41 @@ LOOKALIKES = {
         "p = CONV (x, W, b) s = ReduceSumSquare <keepdims = 0> (p, last)"
         " y = ReduceSum <keepdims = 0, noop_with_empty_axes = 1> (s)",
     ),
+    "a number added before a convolution": (
+        "float[1,16,h,w] y",
+        "p = CONV (x, W, b) q = Add (p, one) y = CONV (q, W)",
+    ),
+    "a root of what is negative outside": (
+        "float[1,16,h,w] y, float z",
+        "p = CONV (x, W, b) a = Mul (p, p) q = Add (a, one) r = Sqrt (q) y = CONV (r, W)"
+        " f = Reshape (r, rows) s = ReduceSumSquare (f, last) z = ReduceSum <keepdims = 0> (s)",
+    ),
+    "a quotient of zeros outside": (
+        "float y",
+        "p = CONV (x, W, b) a = Mul (p, p) q = Add (a, one) r = Sqrt (q) d = Div (p, r)"
+        " f = Sub (d, x) s = ReduceSumSquare <keepdims = 0> (f, last)"
+        " y = ReduceSum <keepdims = 0> (s)",
+    ),
+    "a quotient of pictures in two layouts": (
+        "float[1,16,i,j] y",
+        "p = CONV (x, W, b) a = AveragePool HALF (p) c = CONV (a, W, b) q = Mul (a, a)"
+        " e = Add (q, one) d = Div (c, e) y = CONV (d, W)",
+    ),
+    "a sum over positions without their axis": (
+        "float[16] y",
+        "p = CONV (x, W, b) f = Reshape (p, rows) y = ReduceSum <keepdims = 0> (f, along)",
+    ),
+    "a mean added everywhere": (
+        "float[16,n] y, float[1,16,h,w] z",
+        "p = CONV (x, W, b) f = Reshape (p, rows) s = ReduceSum (f, along) t = Shape (f)"
+        " e = Expand (s, t) y = Add (e, f) u = Shape (p) v = Reshape (y, u) z = CONV (v, W)",
+    ),
+    "a mean added to a product": (
+        "float[1,16,h,w] y",
+        "p = CONV (x, W, b) f = Reshape (p, rows) s = ReduceSum (f, along) t = Shape (f)"
+        " e = Expand (s, t) m = MatMul (M, f) n = Add (m, e) u = Shape (p) v = Reshape (n, u)"
+        " w = Add (v, p) y = CONV (w, W)",
+    ),
     "a tensor that only a subgraph reads": (
         "float[1,16,h,w] y",
         "p = CONV (x, W, b) y = If (yes) <then_branch = t () => (float[1,16,h,w] o)"
@@ -237,6 +327,9 @@ def test_graphs_that_only_look_like_those_of_the_rules(outputs: str, body: str) 
         "minus": np.float32(-1) * np.ones((), np.float32),
         "rows": np.array([16, -1]),
         "last": np.array([-1]),
+        "along": np.array([1]),
+        "one": np.ones((), np.float32),
+        "M": random.normal(0, 0.01, (16, 16)).astype(np.float32),
         "zero": np.array([0]),
         "twice": np.array([1, 1, 2, 2], np.float32),
         "yes": np.array(True),
