@@ -31,6 +31,7 @@ from ortist.engine.options import INITS, OPTIMISERS
 from ortist.engine.pictures import read_pictures
 from ortist.engine.recipes import RECIPES, find_recipe
 from ortist.engine.scales import Scale, plan_scales
+from ortist.engine.statistics import STATISTICS
 
 DEFAULT_RECIPE = "standard"
 WORTH_TELLING = 5.0
@@ -145,6 +146,14 @@ def stylize(
     pooling: Annotated[
         str | None, _cost(metavar="|".join(POOLINGS), help="How the network pools.")
     ] = None,
+    rescaled: Annotated[
+        bool | None,
+        _cost("--rescaled/--not-rescaled", help="Keep activations as large as max pooling does."),
+    ] = None,
+    statistic: Annotated[
+        str | None,
+        _cost(metavar="|".join(STATISTICS), help="Style: Gram matrix, or mean and covariance."),
+    ] = None,
     device: Annotated[
         str, _machine(help="auto, cpu, cuda, or the name of an ONNX Runtime provider.")
     ] = "auto",
@@ -180,6 +189,8 @@ def stylize(
         "style_weights": style_weight,
         "tv": tv,
         "pooling": pooling,
+        "rescaled": rescaled,
+        "statistic": statistic,
         "init": init,
         "noise_ratio": noise_ratio,
         "style_scale": style_scale,

@@ -24,6 +24,7 @@ from ortist.engine.results import Costs, Result, Step
 from ortist.engine.scales import Scale, plan_scales
 from ortist.engine.sessions import Device, Graph, Tensor
 from ortist.engine.starts import starting_picture
+from ortist.engine.statistics import graph_targets
 from ortist.engine.winograd import WINOGRAD_TILE
 
 KERNELS = ("auto", "direct", "winograd")
@@ -144,7 +145,14 @@ class Engine:
 
     def _objective(self, canvas: Pixels, styles: list[Pixels], options: Options) -> Objective:
         tile = self._tile(canvas.shape[0] * canvas.shape[1])
-        key = GraphKey.of(options.pooling, options.content_layers, options.style_layers, tile)
+        key = GraphKey.of(
+            options.pooling,
+            options.content_layers,
+            options.style_layers,
+            tile,
+            statistic=options.statistic,
+            rescaled=options.rescaled,
+        )
         content = {"image": to_tensor(canvas)}
         with ThreadPoolExecutor(1) as background:
             loading = background.submit(self._graph, "gradient", key)
@@ -173,7 +181,7 @@ class Engine:
                 grams = measured(pixels, [f"style/{layer}" for layer in key.style_layers])
                 for name, gram in grams.items():
                     targets[name] = targets.get(name, np.float32(0)) + weight * gram
-        return targets
+        return graph_targets(key.statistic, targets)
 
     def _tile(self, pixels: int) -> int:
         """Return the tile size for a picture of so many pixels, 0 for plain convolutions."""

@@ -12,6 +12,7 @@ from ortist.engine.errors import InputError
 from ortist.engine.images import MAX_PIXELS, MIN_SIDE, ImageSource
 from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.schedule import Schedule, parse_schedule
+from ortist.engine.statistics import STATISTICS
 
 INITS = ("noise", "content", "blank", "uniform", "normal", "style")
 OPTIMISERS = ("adam", "lbfgs")
@@ -55,9 +56,13 @@ class Options:
         content_layers: content layers, each with its weight, or names that share a sum of 1.
         style_layers: style layers and weights (the paper's lambda), likewise.
         style_weights: weight of each style picture when there are several, scaled to a sum of 1;
-            equal by default. Their Gram matrices are averaged.
+            equal by default. Their statistics are averaged.
         tv: weight of the total variation cost (0 is none).
-        pooling: ``"average"`` or ``"max"``.
+        pooling: ``"average"``, ``"max"`` or ``"l2"``, the root of the mean of squares.
+        rescaled: whether average and L2 pooling are multiplied by what keeps activations as large
+            as max pooling does.
+        statistic: what of a layer's activations is style: ``"gram"``, the Gram matrix, or ``"w2"``,
+            mean and covariance, compared by the 2-Wasserstein distance.
         init: where the optimisation starts: ``"noise"`` mixes uniform(-20, 20) noise around the
             network's mean colour with the content, ``"content"`` is the content image,
             ``"blank"`` the mean colour, ``"uniform"`` and ``"normal"`` noise over all pixel
@@ -88,6 +93,8 @@ class Options:
     style_weights: Sequence[float] | None = None
     tv: float = 0.0
     pooling: str = "average"
+    rescaled: bool = False
+    statistic: str = "gram"
     init: ImageSource = "noise"
     noise_ratio: float = 0.6
     style_scale: float = 1.0
@@ -113,6 +120,10 @@ class Options:
             raise InputError(f"noise_ratio is {self.noise_ratio!r}, accepted are 0 to 1")
         if self.pooling not in POOLINGS:
             raise InputError(f"pooling is {self.pooling!r}, accepted are {', '.join(POOLINGS)}")
+        if self.statistic not in STATISTICS:
+            raise InputError(
+                f"statistic is {self.statistic!r}, accepted are {', '.join(STATISTICS)}"
+            )
         self._check_layers()
         if self.style_weights is not None:
             self._check_style_weights(self.style_weights)

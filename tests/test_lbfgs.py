@@ -20,8 +20,8 @@ START = RANDOM.uniform(0, 255, SHAPE).astype(np.float32)
 
 
 def bowl(centre: Array) -> Function:
-    """A quadratic with curvatures from 1 to 1000."""
-    curvature = np.geomspace(1, 1000, centre.size).reshape(SHAPE)
+    """A quadratic with curvatures from 1 to 100."""
+    curvature = np.geomspace(1, 100, centre.size).reshape(SHAPE)
 
     def evaluate(x: Array) -> tuple[float, Array]:
         away = x.astype(np.float64) - centre
