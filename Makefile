@@ -2,7 +2,7 @@
 # `make bench BENCH_OPTIONS=--full`; all need Python 3.11 or newer.
 PYTHON ?= python3
 # Options of the demo's run, enough for a picture within two minutes on two slow cores.
-DEMO_OPTIONS ?= --size 320 --steps 60 --init content --learning-rate 4 --tv 5e4
+DEMO_OPTIONS ?= --size 320 --steps 60
 
 LOCK := requirements/test.txt
 PACKAGES := cli engine export models

@@ -140,7 +140,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             label=contender,
         )
     axes.set(xscale="log", ylim=(0, None), xlabel="pixels", ylabel="µs per pixel and evaluation")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
