@@ -36,8 +36,8 @@ class Scale:
 def plan_scales(width: int, height: int, steps: int, count: int | None = None) -> tuple[Scale, ...]:
     """Return the scales of a picture, the last one in its full size.
 
-    Evaluations are spread so that each scale gets 1/√2 of those of the one before: most are cheap,
-    and half of the time goes to the last one.
+    Evaluations are spread evenly: each takes half the time of one at the next scale, so that most
+    are cheap, and half of the time goes to the last scale.
 
     Args:
         width: of the full size, in pixels.
@@ -54,11 +54,9 @@ def plan_scales(width: int, height: int, steps: int, count: int | None = None) -
     possible = 1 + int(math.log(min(width, height) / MIN_SIDE, GROWTH) + 1e-9)
     count = max(1, min(count, possible, steps))
     # From the full size down, rounded up: if steps are few, it is the coarse scales that get none.
-    shares = [GROWTH**index for index in range(count)]
-    ends = [math.ceil(steps * sum(shares[: index + 1]) / sum(shares)) for index in range(count)]
+    ends = [-(-steps * index // count) for index in range(count + 1)]
     scales = []
-    for index, (begin, end) in enumerate(pairwise([0, *ends[:-1], steps])):
-        if end > begin:
-            factor = GROWTH**-index
-            scales.append(Scale(round(width * factor), round(height * factor), end - begin))
+    for index, (begin, end) in enumerate(pairwise(ends)):
+        factor = GROWTH**-index
+        scales.append(Scale(round(width * factor), round(height * factor), end - begin))
     return tuple(reversed(scales))

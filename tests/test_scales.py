@@ -17,8 +17,8 @@ def test_large_pictures_grow_from_256_pixels_by_the_root_of_two() -> None:
     ]
     assert sum(scale.steps for scale in scales) == 200
     # Half of the time goes to the last scale, and most of the steps to the cheap ones.
-    assert scales[-1].work == pytest.approx(sum(scale.work for scale in scales) / 3, rel=0.1)
-    assert [scale.steps for scale in scales] == sorted([scale.steps for scale in scales])[::-1]
+    assert scales[-1].work == pytest.approx(sum(scale.work for scale in scales) / 2, rel=0.1)
+    assert {scale.steps for scale in scales} == {40}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 50, 1000])
