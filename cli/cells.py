@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.cli.interrupt import deferred_interrupt
-from ortist.cli.progress import progress_bar
+from ortist.cli.progress import print_line, progress_bar
 from ortist.cli.sheet import Cell
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
 from ortist.engine.images import read_image
@@ -107,7 +106,8 @@ def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool) -> Outcome:
                 job.cell.lines = ("not finite",)
                 outcome.failures.append(f"{job.name}: {error}")
             else:
-                _say(f"{job.name}: J = {cost:.6g}", quiet)
+                if not quiet:
+                    print_line(f"{job.name}: J = {cost:.6g}")
             if interrupt.is_set():
                 outcome.interrupted = True
                 break
@@ -132,13 +132,6 @@ def _paint(
 def _name(path: Path) -> str:
     """Return the name of a file as text that can be printed, whatever its bytes are."""
     return path.name.encode(errors="replace").decode()
-
-
-def _say(line: str, quiet: bool) -> None:
-    # Not typer.echo: it would write past the bar's redirection and into the bar.
-    if not quiet:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
 
 
 def _shown(picture: _Pixels, side: int, *lines: str) -> Cell:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeAlias
 
 from ortist.engine import InputError, Step
-from ortist.engine.images import check_output, check_writable, write_image
+from ortist.engine.images import check_extension, check_output, check_writable, write_image
 
 Output: TypeAlias = tuple[str, Path]
 """What messages call a file, and where it goes."""
@@ -26,13 +26,36 @@ def check_distinct(outputs: Iterable[Output]) -> None:
             raise InputError(f"output '{first[1]}' is both {first[0]} and {name}")
 
 
-def check_extension(path: Path, accepted: Iterable[str]) -> None:
-    """Raise InputError unless the extension is one of those accepted, in either case."""
-    if path.suffix.lower() not in accepted:
-        raise InputError(
-            f"output '{path}' has the unknown extension '{path.suffix}'; accepted are"
-            f" {', '.join(accepted)}"
-        )
+class OptionalFile:
+    """A file that a run leaves behind if it is asked for.
+
+    Args:
+        name: what messages call it.
+        path: where it goes; None for no file.
+        force: whether an existing file is replaced.
+        extensions: those accepted; any if there are none.
+    """
+
+    def __init__(
+        self, name: str, path: Path | None, force: bool, extensions: Sequence[str] = ()
+    ) -> None:
+        self._name = name
+        self._path = path
+        self._force = force
+        self._extensions = extensions
+
+    def check(self) -> None:
+        """Raise InputError unless the file can be written."""
+        if self._path is None:
+            return
+        if self._extensions:
+            check_extension(self._path, self._extensions)
+        check_writable(self._path, self._force)
+
+    def outputs(self) -> Iterator[Output]:
+        """Yield the file that may be written."""
+        if self._path is not None:
+            yield self._name, self._path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,23 +102,12 @@ class Pictures:
             write_image(step.image(), self.numbered(step.iteration))
 
 
-class Log:
+class Log(OptionalFile):
     """JSON lines, one per step, written through at once; the file is made by the first step."""
 
     def __init__(self, path: Path | None, force: bool) -> None:
-        self._path = path
-        self._force = force
+        super().__init__("the log", path, force)
         self._stream: IO[str] | None = None
-
-    def check(self) -> None:
-        """Raise InputError unless the log can be written."""
-        if self._path is not None:
-            check_writable(self._path, self._force)
-
-    def outputs(self) -> Iterator[Output]:
-        """Yield the file that may be written."""
-        if self._path is not None:
-            yield "the log", self._path
 
     def __enter__(self) -> Self:
         return self

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ortist.cli.outputs import Output, check_extension
+from ortist.cli.outputs import OptionalFile
 from ortist.engine import InputError, Step
-from ortist.engine.images import check_writable, written_whole
+from ortist.engine.images import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ EXTENSIONS = (".png", ".svg", ".pdf")
 _COSTS = ("total", "content", "style")
 
 
-class Plot:
+class Plot(OptionalFile):
     """Total, content and style cost over the evaluations of a run.
 
     Args:
@@ -27,29 +27,22 @@ class Plot:
     """
 
     def __init__(self, path: Path | None, force: bool) -> None:
-        self._path = path
-        self._force = force
+        super().__init__("the plot", path, force, EXTENSIONS)
         self._costs = {name: array("d") for name in _COSTS}
         self._changes: list[int] = []
         self._scale = 1
 
     def check(self) -> None:
         """Raise InputError unless the plot can be drawn and written."""
+        super().check()
         if self._path is None:
             return
-        check_extension(self._path, EXTENSIONS)
-        check_writable(self._path, self._force)
         try:
             import matplotlib.figure  # noqa: F401 (whether it is there)
         except ImportError:
             raise InputError(
                 "--plot needs matplotlib, which is not installed: pip install 'ortist[plot]'"
             ) from None
-
-    def outputs(self) -> Iterator[Output]:
-        """Yield the file that may be written."""
-        if self._path is not None:
-            yield "the plot", self._path
 
     def add(self, step: Step) -> None:
         """Take in the costs of a step."""

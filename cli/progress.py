@@ -48,25 +48,28 @@ def progress_bar(steps: int, quiet: bool) -> Iterator[Callable[[Step], None]]:
         )
 
 
+def print_line(line: str) -> None:
+    """Print a line on stdout while a bar may be shown."""
+    # Not typer.echo: it would write past the bar's redirection and into the bar.
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def print_costs(step: Step) -> None:
     """Print the iteration and its total, content and style cost as one line on stdout."""
-    # Not typer.echo: it would write past the bar's redirection and into the bar.
-    sys.stdout.write(
+    print_line(
         f"Iteration {step.iteration}: total cost = {step.total:.6g},"
-        f" content cost = {step.content:.6g}, style cost = {step.style:.6g}\n"
+        f" content cost = {step.content:.6g}, style cost = {step.style:.6g}"
     )
-    sys.stdout.flush()
 
 
 def describe_plan(scales: Sequence[Scale]) -> str:
     """Say in a line what a run will do."""
     last, steps = scales[-1], sum(scale.steps for scale in scales)
-    sizes = (
-        ""
-        if len(scales) == 1
-        else (f" over {len(scales)} scales from {scales[0].width}x{scales[0].height}")
-    )
-    return f"{last.width}x{last.height} pixels, {steps} evaluations{sizes}"
+    plan = f"{last.width}x{last.height} pixels, {steps} evaluations"
+    if len(scales) > 1:
+        plan += f" over {len(scales)} scales from {scales[0].width}x{scales[0].height}"
+    return plan
 
 
 class Estimate:

@@ -20,7 +20,13 @@ from ortist.cli.layers import parse_layers
 from ortist.cli.outputs import Log, Pictures, check_distinct
 from ortist.cli.plot import EXTENSIONS as PLOT_EXTENSIONS
 from ortist.cli.plot import Plot
-from ortist.cli.progress import Estimate, describe_plan, print_costs, progress_bar
+from ortist.cli.progress import (
+    Estimate,
+    describe_plan,
+    print_costs,
+    print_line,
+    progress_bar,
+)
 from ortist.cli.timelapse import EXTENSIONS as TIMELAPSE_EXTENSIONS
 from ortist.cli.timelapse import Timelapse
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
@@ -283,7 +289,7 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Seque
             # Until the first step is done there is nothing to keep, so Ctrl-C ends the run at once.
             steps = start()
             if not reports.quiet:
-                typer.echo(describe_plan(scales))
+                print_line(describe_plan(scales))
             first = next(steps)
             with deferred_interrupt() as interrupt:
                 estimate = Estimate(scales)
@@ -291,7 +297,7 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Seque
                     show(step)
                     seconds = estimate.after(step)
                     if seconds > WORTH_TELLING and not reports.quiet:
-                        typer.echo(f"about {seconds:.0f} s in all")
+                        print_line(f"about {seconds:.0f} s in all")
                     reports.add(step)
                     if reports.print_every and step.iteration % reports.print_every == 0:
                         print_costs(step)

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ortist.cli.outputs import Output, check_extension
+from ortist.cli.outputs import OptionalFile
 from ortist.engine import InputError, Step
-from ortist.engine.images import check_writable, resize_image, written_whole
+from ortist.engine.images import resize_image, written_whole
 
 MAX_FRAMES = 100
 """Frames of a time-lapse, but for the hold: with ``LONGER_SIDE`` they stay under 130 MB."""
@@ -37,7 +37,7 @@ EXTENSIONS = (*_ENCODERS, _VIDEO)
 _Pixels = NDArray[np.uint8]
 
 
-class Timelapse:
+class Timelapse(OptionalFile):
     """Frames from evenly spread steps, written as an animation at the end.
 
     Args:
@@ -47,24 +47,15 @@ class Timelapse:
     """
 
     def __init__(self, path: Path | None, steps: int, force: bool) -> None:
-        self._path = path
+        super().__init__("the time-lapse", path, force, EXTENSIONS)
         self._steps = steps
-        self._force = force
         self._frames: list[_Pixels] = []
 
     def check(self) -> None:
         """Raise InputError unless the animation can be written."""
-        if self._path is None:
-            return
-        check_extension(self._path, EXTENSIONS)
-        check_writable(self._path, self._force)
-        if _is_video(self._path):
+        super().check()
+        if self._path is not None and _is_video(self._path):
             _ffmpeg()
-
-    def outputs(self) -> Iterator[Output]:
-        """Yield the file that may be written."""
-        if self._path is not None:
-            yield "the time-lapse", self._path
 
     def add(self, step: Step) -> None:
         """Keep the picture after this step if a frame is due."""

@@ -17,12 +17,13 @@ from ortist.engine.errors import InputError
 from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.layers import POOLINGS
 from ortist.engine.objective import Objective
+from ortist.engine.optimiser import Tensor
 from ortist.engine.options import Options, check_layers
 from ortist.engine.painting import paint
 from ortist.engine.pictures import Pixels, Styles, read_pictures
 from ortist.engine.results import Costs, Result, Step
 from ortist.engine.scales import Scale, plan_scales
-from ortist.engine.sessions import Device, Graph, Tensor
+from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import starting_picture
 from ortist.engine.statistics import graph_targets
 from ortist.engine.winograd import WINOGRAD_TILE

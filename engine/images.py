@@ -13,7 +13,7 @@ import secrets
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -234,6 +234,16 @@ def check_output(
     check_writable(path, force)
 
 
+def check_extension(path: str | os.PathLike[str], accepted: Iterable[str]) -> None:
+    """Raise InputError unless the extension is one of those accepted, in either case."""
+    extension = Path(path).suffix
+    if extension.lower() not in accepted:
+        raise InputError(
+            f"output '{os.fspath(path)}' has the unknown extension '{extension}'; accepted are"
+            f" {', '.join(accepted)}"
+        )
+
+
 def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:
     """Check that a file can be made at ``path``, of whatever kind; leaves no trace.
 
@@ -304,14 +314,8 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _encoder(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
-    extension = Path(path).suffix
-    try:
-        return _ENCODERS[extension.lower()]
-    except KeyError:
-        raise InputError(
-            f"output '{os.fspath(path)}' has the unknown extension '{extension}'; accepted are"
-            f" {', '.join(OUTPUT_EXTENSIONS)}"
-        ) from None
+    check_extension(path, OUTPUT_EXTENSIONS)
+    return _ENCODERS[Path(path).suffix.lower()]
 
 
 def _target(path: str | os.PathLike[str]) -> Path:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.artifacts import COSTS_KEY
+from ortist.engine.optimiser import Tensor
 from ortist.engine.options import Options, layer_weights
 from ortist.engine.results import Costs
-from ortist.engine.sessions import Graph, Tensor
+from ortist.engine.sessions import Graph
 from ortist.engine.tiles import Map
 
 
@@ -62,11 +63,10 @@ class Objective:
         weights = self._weights(alpha, beta) * self._factors
         found = self._run(pixels, weights)
         values = found["costs"].astype(float)
-        with np.errstate(over="ignore", invalid="ignore"):
-            value = float(np.dot(weights, values))
         costs = self._named(values.tolist(), alpha, beta)
-        if (self._factors == 1).all():
-            value = costs.total
+        normalised = bool((self._factors != 1).any())
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = float(np.dot(weights, values)) if normalised else costs.total
         return Evaluation(costs, value, found["gradient"])
 
     def normalise(self, pixels: Tensor) -> None:

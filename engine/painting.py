@@ -41,7 +41,8 @@ def paint(
     run = _Record(start)
     for number, scale in enumerate(scales, start=1):
         objective = objective_at(scale)
-        optimiser.resize(scale.width, scale.height)
+        if number > 1:
+            optimiser.resize(scale.width, scale.height)
         if options.normalise:
             objective.normalise(optimiser.point)
         for _ in range(scale.steps):

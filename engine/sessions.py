@@ -9,10 +9,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ortist.engine.errors import ArtifactError, DeviceError, OrtistError
+from ortist.engine.optimiser import Tensor
 from ortist.engine.tiles import Map, layout
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ _IDENTITY = (
 )
 """An ONNX model, y = x, to try a provider with."""
 _WARNING, _FATAL = 2, 4  # severities of the runtime's log
-Tensor = NDArray[np.float32]
 _log = logging.getLogger(__name__)
 
 

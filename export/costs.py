@@ -23,16 +23,19 @@ def gram_matrix(b: GraphBuilder, activation: str, channels: int) -> str:
     """
     unrolled = b.op("Reshape", activation, b.integers(channels, -1))
     products = b.op("MatMul", unrolled, b.op("Transpose", unrolled, perm=[1, 0]))
-    positions = b.op("Cast", b.op("Shape", unrolled, start=1), to=TensorProto.FLOAT)
-    return b.op("Div", products, positions)
+    return _per_position(b, products, unrolled)
 
 
 def mean_vector(b: GraphBuilder, activation: str, channels: int) -> str:
     """Return E[a], float32 (C, 1), the mean over the positions of an activation (1, C, H, W)."""
     unrolled = b.op("Reshape", activation, b.integers(channels, -1))
-    total = b.op("ReduceSum", unrolled, b.integers(1), keepdims=1)
+    return _per_position(b, _row_sums(b, unrolled), unrolled)
+
+
+def _per_position(b: GraphBuilder, sums: str, unrolled: str) -> str:
+    """Return sums over the positions of an unrolled activation as means."""
     positions = b.op("Cast", b.op("Shape", unrolled, start=1), to=TensorProto.FLOAT)
-    return b.op("Div", total, positions)
+    return b.op("Div", sums, positions)
 
 
 def content_cost(b: GraphBuilder, activation: str, target: str) -> str:

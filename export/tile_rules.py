@@ -113,8 +113,7 @@ def _winograd(
         if bias is None:
             return b.op("MatMul", synthesis, products)
         # One product adds the bias too, and to all tiles but the zero tile.
-        offset = b.op("Reshape", b.op("Mul", real, bias), b.integers(1, -1))
-        total = b.op("Gemm", synthesis, products, offset)
+        total = b.op("Gemm", synthesis, products, low.offset(real, bias))
         return b.op("Relu", total) if rectified else total
 
     chunks = max(1, CHUNKED_CHANNELS // max(channels))

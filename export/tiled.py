@@ -311,9 +311,12 @@ class Lowering:
         if column is None:
             return tiles
         row = self.b.op("Reshape", column, self.b.integers(-1))
-        offset = self.b.op("Mul", self.map(tiles.grid.real), row)
-        offset = self.b.op("Reshape", offset, self.b.integers(1, -1))
+        offset = self.offset(self.map(tiles.grid.real), row)
         return replace(tiles, name=self.b.op("Add", tiles.name, offset), clean=False)
+
+    def offset(self, real: str, row: str) -> str:
+        """Return (C,) for each tile but zeros for the zero tile, to add to places: (1, tiles·C)."""
+        return self.b.op("Reshape", self.b.op("Mul", real, row), self.b.integers(1, -1))
 
     def cleaned(self, tiles: Tiles) -> Tiles:
         """Return tiles with zeros outside the picture."""
