@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ortist.engine.errors import ArtifactError
 from ortist.engine.layers import LAYERS
-from ortist.engine.winograd import transformed_input
+from ortist.engine.winograd import TRANSFORMED_SUFFIX, transform_kernel
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -118,19 +118,14 @@ class Artifacts:
         Raises:
             ArtifactError: if the weights file is missing or its checksum is wrong.
         """
-        blob = self._weights()
-
-        def kernel(name: str) -> NDArray[np.float32]:
-            return _kernel(blob, self.manifest["weights"]["tensors"], name)
-
+        blob, tensors = self._weights(), self.manifest["weights"]["tensors"]
+        transformed = [name for name in inputs if name.endswith(TRANSFORMED_SUFFIX)]
         with self._lock:
-            for name in inputs:
+            for name in transformed:
                 if (name, tile) not in self._transformed:
-                    value = transformed_input(name, tile, kernel)
-                    if value is not None:
-                        self._transformed[name, tile] = value
-            known = self._transformed
-            return {name: known[name, tile] for name in inputs if (name, tile) in known}
+                    kernel = _kernel(blob, tensors, name.removesuffix(TRANSFORMED_SUFFIX))
+                    self._transformed[name, tile] = transform_kernel(kernel, tile)
+            return {name: self._transformed[name, tile] for name in transformed}
 
     def _weights(self) -> NDArray[np.uint8]:
         """Return the weights file, verified once."""

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +33,19 @@ WINOGRAD_MIN_PIXELS = 128 * 128
 """Below, transforming the kernels takes longer than the faster steps save."""
 MAX_GRAPHS = 8
 """Graphs kept ready."""
-SMALL_PIXELS = 256 * 256
-"""Graphs that run once per picture are kept for the next one only if it has no more than this.
+SMALL_PIXELS = 128 * 128
+"""Graphs for larger pictures are not kept for the next one.
 
-Loading them again takes a tenth of a second; on large pictures they hold a gigabyte.
+They hold memory for as long as they live, a gigabyte at a million pixels; loading one again takes a
+tenth of a second.
 """
 
 
 class Engine:
     """Paints pictures; one engine serves any number of threads at once.
 
-    Graphs are loaded at the first use of a choice of layers and pooling; the last few are kept.
+    Graphs are loaded at the first use of a choice of layers and pooling; the last few are kept, but
+    those for large pictures hold so much memory that they go with their run.
 
     Args:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or the name of an onnxruntime provider.
@@ -70,6 +72,8 @@ class Engine:
         self._kernel = kernel
         self._device = Device(device, threads)
         self._artifacts = Artifacts(Path(models) if models is not None else None)
+        # For where derived ones cannot be kept in files.
+        self._models = lru_cache(MAX_GRAPHS)(self._artifacts.graph)
         self._graphs: OrderedDict[tuple[Kind, GraphKey], Future[Graph]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -120,11 +124,12 @@ class Engine:
         scales = plan_scales(pictures.width, pictures.height, options.steps, options.scales)
         canvas, styles = pictures.at(scales[0].width, scales[0].height)
         start = starting_picture(canvas, styles, options, self._artifacts.mean)
-        first = self._objective(canvas, styles, options)
+        # The objective of a large scale has its memory until nothing refers to it.
+        ready = [self._objective(canvas, styles, options)]
 
         def objective_at(scale: Scale) -> Objective:
-            if scale is scales[0]:
-                return first
+            if ready:
+                return ready.pop()
             return self._objective(*pictures.at(scale.width, scale.height), options)
 
         return paint(scales, objective_at, start, options)
@@ -141,8 +146,8 @@ class Engine:
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}, accepted are {', '.join(POOLINGS)}")
         pixels = read_image(image)
-        with self._once("features", GraphKey.of(pooling, (), ()), pixels) as graph:
-            return graph.run(layers, {"image": to_tensor(pixels)})
+        graph = self._graph("features", GraphKey.of(pooling, (), ()), [pixels])
+        return graph.run(layers, {"image": to_tensor(pixels)})
 
     def _objective(self, canvas: Pixels, styles: list[Pixels], options: Options) -> Objective:
         tile = self._tile(canvas.shape[0] * canvas.shape[1])
@@ -156,7 +161,7 @@ class Engine:
         )
         content = {"image": to_tensor(canvas)}
         with ThreadPoolExecutor(1) as background:
-            loading = background.submit(self._graph, "gradient", key)
+            loading = background.submit(self._graph, "gradient", key, [canvas])
             targets = self._targets(key, canvas, styles, options)
             graph = loading.result()
         return Objective(graph, {**targets, **graph.layout(content)}, options)
@@ -170,18 +175,17 @@ class Engine:
     ) -> dict[str, Tensor]:
         """Return the content of the canvas and the style of all styles together."""
         weights = _normalised(options.style_weights, len(styles))
-        largest = max([canvas, *styles], key=lambda pixels: pixels.size)
-        with self._once("targets", key, largest) as measure:
+        graph = self._graph("targets", key, [canvas, *styles])
 
-            def measured(pixels: Pixels, names: Sequence[str]) -> dict[str, Tensor]:
-                image = {"image": to_tensor(pixels)}
-                return measure.run(names, {**image, **measure.layout(image)})
+        def measured(pixels: Pixels, names: Sequence[str]) -> dict[str, Tensor]:
+            image = {"image": to_tensor(pixels)}
+            return graph.run(names, {**image, **graph.layout(image)})
 
-            targets = measured(canvas, [f"content/{layer}" for layer in key.content_layers])
-            for weight, pixels in zip(weights, styles, strict=True):
-                grams = measured(pixels, [f"style/{layer}" for layer in key.style_layers])
-                for name, gram in grams.items():
-                    targets[name] = targets.get(name, np.float32(0)) + weight * gram
+        targets = measured(canvas, [f"content/{layer}" for layer in key.content_layers])
+        for weight, pixels in zip(weights, styles, strict=True):
+            grams = measured(pixels, [f"style/{layer}" for layer in key.style_layers])
+            for name, gram in grams.items():
+                targets[name] = targets.get(name, np.float32(0)) + weight * gram
         return graph_targets(key.statistic, targets)
 
     def _tile(self, pixels: int) -> int:
@@ -191,17 +195,10 @@ class Engine:
             return WINOGRAD_TILE if worth_it else 0
         return WINOGRAD_TILE if self._kernel == "winograd" else 0
 
-    @contextmanager
-    def _once(self, kind: Kind, key: GraphKey, largest: Pixels) -> Iterator[Graph]:
-        """Give a graph to run on pictures of at most that size; drop it then if that is large."""
-        try:
-            yield self._graph(kind, key)
-        finally:
-            if largest.shape[0] * largest.shape[1] > SMALL_PIXELS:
-                self._drop(kind, key)
-
-    def _graph(self, kind: Kind, key: GraphKey) -> Graph:
-        """Return a graph, loaded unless it is among the last ones used."""
+    def _graph(self, kind: Kind, key: GraphKey, pictures: Sequence[Pixels]) -> Graph:
+        """Return a graph to run on these pictures; small ones share the last graphs used."""
+        if max(pixels.shape[0] * pixels.shape[1] for pixels in pictures) > SMALL_PIXELS:
+            return self._load(kind, key)
         with self._lock:
             known = self._graphs.get((kind, key))
             graph = self._graphs[kind, key] = known or Future()
@@ -213,17 +210,14 @@ class Engine:
                 graph.set_result(self._load(kind, key))
             except BaseException as error:
                 # Who waits for it gets the error; who comes later tries again.
-                self._drop(kind, key)
+                with self._lock:
+                    self._graphs.pop((kind, key), None)
                 graph.set_exception(error)
         return graph.result()
 
-    def _drop(self, kind: Kind, key: GraphKey) -> None:
-        with self._lock:
-            self._graphs.pop((kind, key), None)
-
     def _load(self, kind: Kind, key: GraphKey) -> Graph:
         return self._device.load(
-            self._artifacts.graph(kind, key),
+            self._models(kind, key),
             self._artifacts.weights_folder(),
             lambda names: self._artifacts.transformed_kernels(names, key.tile),
             in_order=key.tile > 0,

@@ -40,9 +40,9 @@ def paint(
     iteration = 0
     run = _Record(start)
     for number, scale in enumerate(scales, start=1):
-        objective = objective_at(scale)
         if number > 1:
             optimiser.resize(scale.width, scale.height)
+        objective = objective_at(scale)
         if options.normalise:
             objective.normalise(optimiser.point)
         for _ in range(scale.steps):
@@ -64,6 +64,8 @@ def paint(
             )
             if optimiser.done:
                 break
+        # With its memory, before the next one asks for more.
+        del objective
 
 
 class _Record:

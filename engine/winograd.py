@@ -7,7 +7,6 @@ interpolation points and infinity (Cook-Toom): the products are values of polyno
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +16,6 @@ Matrix = NDArray[np.float64]
 
 TRANSFORMED_SUFFIX = "/winograd"
 """What a graph input that takes a transformed kernel adds to the kernel's name."""
-MIRRORED_SUFFIX = "/winograd/mirrored"
-"""The same for the kernel of the backward convolution: turned by 180°, in and out exchanged."""
 
 WINOGRAD_TILE = 4
 """Tile size of the shipped graphs.
@@ -31,7 +28,11 @@ POINTS: dict[int, tuple[float, ...]] = {
     4: (0.0, _ROOT, -_ROOT, 1 / _ROOT, -1 / _ROOT),
     6: (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5),
 }
-"""Tile size m to its finite interpolation points, chosen for small rounding errors."""
+"""Tile size m to its finite interpolation points.
+
+They make small rounding errors, and with infinity they are closed under x → 1/x, so that a kernel
+and its mirror image, which the backward convolution needs, share one transform.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,27 @@ class Transforms:
     kernel: Matrix
     input: Matrix
 
+    def mirrored(self) -> Transforms:
+        """Return transforms that take the same transformed kernel as that of its mirror image.
+
+        Row p of G, mirrored, is s·(row q of G) with q the place of the point 1/p: the factors s
+        and the exchange of places move to B and A.
+        """
+        mirror = self.kernel[:, ::-1]
+        scale = (mirror @ self.kernel.T) / np.sum(self.kernel**2, axis=1)
+        fits = [
+            [
+                np.allclose(row, factor * own)
+                for factor, own in zip(factors, self.kernel, strict=True)
+            ]
+            for row, factors in zip(mirror, scale, strict=True)
+        ]
+        places = np.argmax(fits, axis=1)
+        factors = scale[np.arange(len(places)), places]
+        exchanged = np.argsort(places)
+        scaled_input = (factors[:, None] * self.input)[exchanged]
+        return Transforms(self.output[:, exchanged], self.kernel, scaled_input)
+
 
 def transforms(tile: int) -> Transforms:
     """Return the matrices for tiles of ``tile`` outputs a side, one of :data:`POINTS`."""
@@ -58,24 +80,6 @@ def transforms(tile: int) -> Transforms:
     norms = np.array([np.prod([p - q for q in points if q != p]) for p in points])
     kernel = np.vstack([np.array(points)[:, None] ** np.arange(3) / norms[:, None], np.eye(3)[-1]])
     return Transforms(output, kernel, np.vstack([basis, _coefficients(points, tile + 2)]))
-
-
-def transformed_input(
-    name: str, tile: int, kernel: Callable[[str], NDArray[np.float32]]
-) -> NDArray[np.float32] | None:
-    """Return an input of a lowered graph if it is a transformed kernel, float32 (n², C, K).
-
-    Args:
-        name: the input.
-        tile: tile size that the graph is lowered to.
-        kernel: returns a kernel (K, C, 3, 3) by name.
-    """
-    if name.endswith(TRANSFORMED_SUFFIX):
-        return transform_kernel(kernel(name.removesuffix(TRANSFORMED_SUFFIX)), tile)
-    if name.endswith(MIRRORED_SUFFIX):
-        forward = kernel(name.removesuffix(MIRRORED_SUFFIX))
-        return transform_kernel(forward[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), tile)
-    return None
 
 
 def transform_kernel(kernel: NDArray[np.float32], tile: int) -> NDArray[np.float32]:

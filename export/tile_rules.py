@@ -97,9 +97,15 @@ def _winograd(
         return None
     b, (outputs, inputs) = low.b, channels
     rows, _, order = found
-    kernel = low.transformed(original or node.input[1], channels, mirrored=original is not None)
     bias = low.plain(node.input[2]) if len(node.input) > 2 else None
-    matrices = transforms(low.tile)
+    if original is not None:
+        # The same transform serves both directions: a second one would take 200 MB.
+        forward = low.transformed(original, (inputs, outputs))
+        kernel = b.op("Transpose", forward, perm=[0, 2, 1])
+        matrices = transforms(low.tile).mirrored()
+    else:
+        kernel = low.transformed(node.input[1], channels)
+        matrices = transforms(low.tile)
     analysis = b.constant(np.kron(matrices.input, matrices.input), np.float32)
     synthesis = b.constant(_by_window(np.kron(matrices.output, matrices.output)), np.float32)
     seen = (low.tile + 2) ** 2

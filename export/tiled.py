@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from ortist.engine.tiles import Grid, MapInput, Order, Places
-from ortist.engine.winograd import MIRRORED_SUFFIX, TRANSFORMED_SUFFIX
+from ortist.engine.winograd import TRANSFORMED_SUFFIX
 from ortist.export.builder import Dimension, GraphBuilder, attribute, reads
 
 
@@ -327,10 +327,10 @@ class Lowering:
         masked = self.b.op("Mul", self.rows(tiles), inside)
         return replace(self.by_place(masked, tiles), clean=True)
 
-    def transformed(self, kernel: str, channels: tuple[int, int], mirrored: bool) -> str:
-        """Return the input that receives the transformed kernel of a convolution, (n², C, K)."""
+    def transformed(self, kernel: str, channels: tuple[int, int]) -> str:
+        """Return the input that receives the transform of a kernel (K, C, 3, 3): (n², C, K)."""
         outputs, inputs = channels
-        name = kernel + (MIRRORED_SUFFIX if mirrored else TRANSFORMED_SUFFIX)
+        name = kernel + TRANSFORMED_SUFFIX
         if not self.b.knows(name):
             self.b.add_input(name, [(self.tile + 2) ** 2, inputs, outputs])
         return name

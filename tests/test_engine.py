@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import resources
@@ -504,7 +505,7 @@ def test_a_provider_that_does_not_start_is_an_error_or_gives_way_to_the_cpu(
 
 
 def test_a_run_that_fails_is_one_line(engine: Engine) -> None:
-    graph = engine._graph("features", GraphKey.of("average", (), ()))
+    graph = engine._graph("features", GraphKey.of("average", (), ()), [CONTENT])
     with pytest.raises(OrtistError, match=r"^onnxruntime cannot run a graph: ") as caught:
         graph.run(["conv1_1"], {"image": np.zeros((3, 24, 32), np.float32)})
     assert "\n" not in str(caught.value)
@@ -519,14 +520,27 @@ def test_the_graphs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {kind for kind, _ in engine._graphs} == {"targets", "gradient"}
 
 
-def test_what_runs_once_on_a_large_picture_is_dropped_with_its_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ortist.engine.engine.SMALL_PIXELS", 24 * 32 - 1)
     engine = Engine("cpu", 1)
+    alive = weakref.WeakSet[Graph]()
+    load = engine._load
+
+    def watched(kind: Kind, key: GraphKey) -> Graph:
+        # Of the graphs of the scale before, none is left when those of the next are loaded.
+        assert len(alive) < 2
+        graph = load(kind, key)
+        alive.add(graph)
+        return graph
+
+    monkeypatch.setattr(engine, "_load", watched)
     engine.activations(CONTENT, ["conv1_1"])
-    engine.stylize(CONTENT, STYLE, replace(SHORT, steps=1))
-    assert [kind for kind, _ in engine._graphs] == ["gradient"]
+    assert not alive
+    steps = engine.iterate(CONTENT, STYLE, replace(SHORT, steps=4, scales=2, width=64, height=48))
+    assert [step.scale for step in steps] == [1, 1, 2, 2]
+    assert not engine._graphs
+    del steps
+    assert not alive
 
 
 def test_a_graph_that_failed_to_load_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

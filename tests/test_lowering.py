@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from ortist.engine.tiles import layout
-from ortist.engine.winograd import POINTS, transformed_input
+from ortist.engine.winograd import POINTS, TRANSFORMED_SUFFIX, transform_kernel
 from ortist.export.builder import schedule
 from ortist.export.differentiate import differentiate
 from ortist.export.lowering import lower
@@ -85,9 +85,12 @@ def run(model: ModelProto, feeds: dict[str, Array]) -> dict[str, Array]:
 
 def with_derived(model: ModelProto, feeds: dict[str, Array], tile: int) -> dict[str, Array]:
     names = [value.name for value in model.graph.input]
-    kernels = {name: transformed_input(name, tile, feeds.__getitem__) for name in names}
-    found = {name: kernel for name, kernel in kernels.items() if kernel is not None}
-    return {**feeds, **found, **layout(names, feeds)}
+    transformed = {
+        name: transform_kernel(feeds[name.removesuffix(TRANSFORMED_SUFFIX)], tile)
+        for name in names
+        if name.endswith(TRANSFORMED_SUFFIX)
+    }
+    return {**feeds, **transformed, **layout(names, feeds)}
 
 
 def check_same(model: ModelProto, feeds: dict[str, Array], tile: int) -> ModelProto:
