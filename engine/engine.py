@@ -220,7 +220,8 @@ class Engine:
             self._models(kind, key),
             self._artifacts.weights_folder(),
             lambda names: self._artifacts.transformed_kernels(names, key.tile),
-            in_order=key.tile > 0,
+            # What runs just a few times is not worth the time of optimising it.
+            as_written=key.tile > 0 or kind != "gradient",
         )
 
 

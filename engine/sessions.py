@@ -115,7 +115,7 @@ class Device:
         weights_folder: Path,
         constants: Callable[[Sequence[str]], Mapping[str, Tensor]],
         *,
-        in_order: bool,
+        as_written: bool,
     ) -> Graph:
         """Return a serialised model ready to run.
 
@@ -123,12 +123,13 @@ class Device:
             model: ONNX model.
             weights_folder: folder of its external data.
             constants: returns, of the graph's inputs, those that are the same at every run.
-            in_order: whether to run the nodes as they are ordered in the file.
+            as_written: whether to run the nodes as they are, and are ordered, in the file, but for
+                basic optimisations; such a graph loads faster.
 
         Raises:
             ArtifactError: if the model cannot be loaded.
         """
-        options = self._options(in_order)
+        options = self._options(as_written)
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(weights_folder)
         )
@@ -149,7 +150,7 @@ class Device:
         # Its complaints have many lines; what matters of them is in ours.
         self._runtime.set_default_logger_severity(_FATAL)
         try:
-            session = self._session(_IDENTITY, self._options(in_order=False))
+            session = self._session(_IDENTITY, self._options(as_written=False))
         except Exception as error:  # the runtime's exceptions have no common base but this
             raise DeviceError(f"{self.provider} did not start: {_one_line(error)}") from error
         finally:
@@ -168,14 +169,14 @@ class Device:
             model, options, providers=providers, enable_fallback=0
         )
 
-    def _options(self, in_order: bool) -> onnxruntime.SessionOptions:
+    def _options(self, as_written: bool) -> onnxruntime.SessionOptions:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         # Twice the peak memory for no gain in speed: sizes change from run to run.
         options.enable_mem_pattern = False
         # Planning it takes time in the square of the number of nodes; the arena reuses memory too.
         options.enable_mem_reuse = False
-        if in_order:
+        if as_written:
             options.execution_order = self._runtime.ExecutionOrder.PRIORITY_BASED
             # Beyond the basic level, nodes are fused to new ones that come late in that order.
             options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC

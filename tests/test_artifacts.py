@@ -232,7 +232,7 @@ def test_a_pooling_without_features_graph_is_named(models: Path) -> None:
 
 def test_a_graph_that_onnxruntime_cannot_load_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="onnxruntime cannot load a graph on CPUExec") as caught:
-        Device("cpu", 1).load(b"no graph", tmp_path, lambda _: {}, in_order=False)
+        Device("cpu", 1).load(b"no graph", tmp_path, lambda _: {}, as_written=False)
     assert "\n" not in str(caught.value)
 
 

@@ -255,7 +255,7 @@ def graph_costs(key: GraphKey) -> tuple[Tensor, Tensor]:
             artifacts.graph(kind, key),
             artifacts.weights_folder(),
             lambda names: artifacts.transformed_kernels(names, key.tile),
-            in_order=key.tile > 0,
+            as_written=key.tile > 0,
         )
         for kind in ("targets", "gradient")
     )
