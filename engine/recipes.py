@@ -43,7 +43,7 @@ class Recipe:
         return Options(**values)
 
 
-_SMOOTH = {"optimiser": "lbfgs", "init": "content"}
+_SMOOTH = {"optimiser": "lbfgs", "init": "content", "tv": 2e4}
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (

@@ -173,8 +173,7 @@ def test_a_step_records_costs_and_where_it_arrived(engine: Engine) -> None:
 
 def test_costs_are_those_of_the_picture_that_a_step_starts_from(engine: Engine) -> None:
     first = next(iter(engine.iterate(CONTENT, STYLE, Options(size=32, init="content"))))
-    assert first.content == 0
-    assert first.style > 0
+    assert first.content < 1e-12 * first.style
     neighbours = [np.diff(CONTENT.astype(float), axis=axis) for axis in (0, 1)]
     variation = sum(np.mean(difference**2) for difference in neighbours)
     assert first.total_variation == pytest.approx(variation, rel=1e-6)
