@@ -1,6 +1,6 @@
 """Compares ortist with PyTorch and with pastiche: seconds per evaluation, memory, start-up.
 
-Usage: run.py [--full] [--output FOLDER]
+Usage: run.py [--full] [--size WxH]... [--rounds N] [--output FOLDER]
 
 Contenders take turns, each time in a new process; the table shows medians and the spread over all
 rounds. Writes bench.json and bench.png to the output folder.
@@ -148,13 +148,16 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="more sizes and rounds")
+    parser.add_argument("--size", type=_size, action="append", help="WxH, in place of the usual")
+    parser.add_argument("--rounds", type=int, help="turns of each contender")
     parser.add_argument("--output", type=Path, default=Path("out/bench"))
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     # Graphs that are not shipped are derived once, before any clock runs.
     measure("ortist winograd6", (64, 64), 1, arguments.threads)
-    sizes, rounds = (FULL_SIZES, 3) if arguments.full else (QUICK_SIZES, 2)
+    sizes = arguments.size or (FULL_SIZES if arguments.full else QUICK_SIZES)
+    rounds = arguments.rounds or (3 if arguments.full else 2)
     rows = []
     for size in sizes:
         evaluations = 6 if size[0] * size[1] < 500_000 else 4 if size[0] * size[1] < 10**6 else 2
@@ -173,6 +176,11 @@ def main() -> None:
     print(json.dumps(facts))
     print(table(rows))
     print("20 iterations at 400 pixels, start to exit:", tools)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = map(int, text.split("x"))
+    return width, height
 
 
 def processor() -> str:

@@ -33,7 +33,7 @@ def pictures(width: int, height: int) -> list[np.ndarray]:
 def ours(kernel: str, width: int, height: int, steps: int, threads: int) -> list[float]:
     """Return the seconds of each step, through the public interface."""
     content, style = pictures(width, height)
-    options = Options(width=width, height=height, steps=steps)
+    options = Options(width=width, height=height, steps=steps, scales=1)
     if kernel == "winograd6":  # a tile size that the product does not offer
         kernel, ortist.engine.engine.WINOGRAD_TILE = "winograd", 6
     run = Engine("cpu", threads, kernel=kernel).iterate(content, style, options)

@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OrtistError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except MemoryError:
+        typer.echo("error: not enough memory", err=True)
+        sys.exit(2)
 
 
 def _show_version(wanted: bool) -> None:

@@ -75,17 +75,16 @@ def plan_cells(
     columns = list(product(zip(styles, arts, strict=True), settings))
     rows = [[Cell()]]
     for (path, art), setting in columns:
-        rows[0].append(_shown(art, side, _name(path), *setting.labels))
+        rows[0].append(_shown(art, side, path.name, *setting.labels))
     jobs = []
     for path, photo in zip(contents, photos, strict=True):
-        rows.append([_shown(photo, side, _name(path))])
+        rows.append([_shown(photo, side, path.name)])
         for ((_, art), setting), head in zip(columns, rows[0][1:], strict=True):
             pictures = read_pictures(photo, art, setting.options)
             cell = Cell(*_fitted(pictures.width, pictures.height, side))
             rows[-1].append(cell)
-            jobs.append(
-                Job(" | ".join((_name(path), *head.lines)), photo, art, setting.options, cell)
-            )
+            name = " | ".join((_printable(path.name), *head.lines))
+            jobs.append(Job(name, photo, art, setting.options, cell))
     return rows, jobs
 
 
@@ -129,14 +128,14 @@ def _paint(
     return step.total
 
 
-def _name(path: Path) -> str:
-    """Return the name of a file as text that can be printed, whatever its bytes are."""
-    return path.name.encode(errors="replace").decode()
+def _printable(text: str) -> str:
+    """Return what names files as text that can be encoded, whatever bytes are in it."""
+    return text.encode(errors="replace").decode()
 
 
 def _shown(picture: _Pixels, side: int, *lines: str) -> Cell:
     height, width = picture.shape[:2]
-    return Cell(*_fitted(width, height, side), lines, picture)
+    return Cell(*_fitted(width, height, side), tuple(map(_printable, lines)), picture)
 
 
 def _fitted(width: int, height: int, side: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ortist.cli.cells import Job, Setting, paint_cells, plan_cells
+from ortist.cli.cells import Job, Outcome, Setting, paint_cells, plan_cells
 from ortist.cli.inits import read_init
 from ortist.cli.interrupt import INTERRUPTED
 from ortist.cli.sheet import Sheet
@@ -78,6 +78,12 @@ def grid(
     kernel: Annotated[
         str, typer.Option(metavar="|".join(KERNELS), help="How convolutions are computed.")
     ] = KERNELS[0],
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Models made by ortist export.", show_default="as shipped"
+        ),
+    ] = None,
 ) -> None:
     """Paint every CONTENT in every style, and lay the pictures out on one labelled sheet.
 
@@ -90,7 +96,7 @@ def grid(
         sheet = Sheet(rows)
         _check_size(sheet)
         check_output(output, force, sheet.size)
-        _paint(jobs, Engine(device, threads, kernel=kernel), sheet, output, quiet)
+        _paint(jobs, Engine(device, threads, models, kernel), sheet, output, quiet)
     except KeyboardInterrupt:
         typer.echo("interrupted; the sheet was not written", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -131,10 +137,13 @@ def _paint(jobs: Sequence[Job], engine: Engine, sheet: Sheet, output: Path, quie
     """Paint all cells and write the sheet, with what is done if something ends this early."""
     try:
         outcome = paint_cells(jobs, engine, quiet)
-    except Exception:  # of whatever kind: a model, the memory, a pipe that nobody reads any more
-        if any(job.cell.image is not None for job in jobs):
-            write_image(sheet.draw(), output)
-        raise
+    except BaseException as error:  # a model, the memory, a pipe nobody reads, a second Ctrl-C
+        if all(job.cell.image is None for job in jobs):
+            raise
+        write_image(sheet.draw(), output)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        outcome = Outcome(interrupted=True)
     write_image(sheet.draw(), output)
     for failure in outcome.failures:
         typer.echo(f"error: {failure}; the last good picture is on {output}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import IO, Self, TypeAlias
 from ortist.engine import InputError, Step
 from ortist.engine.images import check_extension, check_output, check_writable, write_image
 
+MOST_NUMBERED = 100_000
+"""Numbered pictures of a run, all of which are looked for before it starts."""
 Output: TypeAlias = tuple[str, Path]
 """What messages call a file, and where it goes."""
 
@@ -77,6 +80,11 @@ class Pictures:
     def check(self, size: tuple[int, int]) -> None:
         """Raise InputError unless pictures of ``size`` (width, height) can all be written."""
         check_output(self.path, self.force, size)
+        if self.every and self.steps // self.every > MOST_NUMBERED:
+            raise InputError(
+                f"save_every is {self.every}, which makes {self.steps // self.every} pictures;"
+                f" accepted are {MOST_NUMBERED}"
+            )
         if self.every and not self.force:
             for _, path in self._numbered():
                 check_output(path, size=size)
@@ -119,7 +127,8 @@ class Log(OptionalFile):
         traceback: TracebackType | None,
     ) -> None:
         if self._stream is not None:
-            self._stream.close()
+            with contextlib.suppress(OSError):  # of a line whose writing failed before
+                self._stream.close()
 
     def write(self, step: Step) -> None:
         """Add the record of ``step``: its iteration, costs and seconds."""

@@ -50,8 +50,10 @@ def progress_bar(steps: int, quiet: bool) -> Iterator[Callable[[Step], None]]:
 
 def print_line(line: str) -> None:
     """Print a line on stdout while a bar may be shown."""
-    # Not typer.echo: it would write past the bar's redirection and into the bar.
-    sys.stdout.write(line + "\n")
+    # Not typer.echo: it would write past the bar's redirection and into the bar. Names of files may
+    # have what the terminal's encoding has not.
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(line.encode(encoding, errors="replace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,14 +30,14 @@ from ortist.cli.progress import (
 )
 from ortist.cli.timelapse import EXTENSIONS as TIMELAPSE_EXTENSIONS
 from ortist.cli.timelapse import Timelapse
-from ortist.engine import Engine, NonFiniteCostError, Options, Step
+from ortist.engine import Engine, InputError, NonFiniteCostError, Options, Step
 from ortist.engine.engine import KERNELS
 from ortist.engine.images import OUTPUT_EXTENSIONS, write_image
 from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.options import INITS, OPTIMISERS
 from ortist.engine.pictures import read_pictures
 from ortist.engine.recipes import RECIPES, find_recipe
-from ortist.engine.scales import Scale, plan_scales
+from ortist.engine.scales import Scale
 from ortist.engine.statistics import STATISTICS
 
 DEFAULT_RECIPE = "standard"
@@ -205,6 +206,9 @@ def stylize(
     }
     given = {name: value for name, value in chosen.items() if value is not None}
     options = find_recipe(recipe).with_options(**given)
+    for name in ("learning_rate", "averaging"):
+        if name in given and options.optimiser != "adam":
+            raise InputError(f"{name} is for adam, but optimiser is {options.optimiser}")
     reports = _Reports(
         pictures=Pictures(path=output, every=save_every, steps=options.steps, force=force),
         log=Log(log, force),
@@ -247,12 +251,16 @@ class _Reports:
         self.plot.add(step)
         self.timelapse.add(step)
 
-    def finish(self, image: NDArray[np.uint8]) -> None:
-        """Write the picture, then what takes longer."""
+    def finish(self, image: NDArray[np.uint8], message: str = "") -> None:
+        """Write the picture, say so on stderr if there is a message, then what takes longer."""
         write_image(image, self.pictures.path)
+        if message:
+            typer.echo(message, err=True)
         try:
-            self.plot.write()
-            self.timelapse.write(image)
+            try:
+                self.plot.write()
+            finally:
+                self.timelapse.write(image)
         except KeyboardInterrupt:
             typer.echo(f"interrupted after writing {self.pictures.path}", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -269,7 +277,7 @@ def _stylize(
     options = replace(options, init=read_init(options.init, options.max_pixels))
     pictures = read_pictures(content, styles, options)
     size = pictures.width, pictures.height
-    scales = plan_scales(*size, options.steps, options.scales)
+    scales = pictures.scales(options)
     reports.check(size)
     last = _paint(
         lambda: make_engine().iterate(pictures.content, pictures.styles, options), reports, scales
@@ -292,21 +300,11 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Seque
                 print_line(describe_plan(scales))
             first = next(steps)
             with deferred_interrupt() as interrupt:
-                estimate = Estimate(scales)
-                for step in chain([first], steps):
-                    show(step)
-                    seconds = estimate.after(step)
-                    if seconds > WORTH_TELLING and not reports.quiet:
-                        print_line(f"about {seconds:.0f} s in all")
-                    reports.add(step)
-                    if reports.print_every and step.iteration % reports.print_every == 0:
-                        print_costs(step)
-                    if interrupt.is_set():
-                        break
+                step = _follow(chain([first], steps), reports, Estimate(scales), show, interrupt)
                 reports.finish(step.image())
     except NonFiniteCostError as error:
-        reports.finish(error.result.image)
-        typer.echo(f"error: {error}; the last good picture is {pictures.path}", err=True)
+        message = f"error: {error}; the last good picture is {pictures.path}"
+        reports.finish(error.result.image, message)
         raise typer.Exit(1) from None
     if interrupt.is_set():
         typer.echo(
@@ -315,4 +313,35 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Seque
             err=True,
         )
         raise typer.Exit(INTERRUPTED)
+    return step
+
+
+def _follow(
+    steps: Iterator[Step],
+    reports: _Reports,
+    estimate: Estimate,
+    show: Callable[[Step], None],
+    interrupt: threading.Event,
+) -> Step:
+    """Report the steps until the end or Ctrl-C; return the last one.
+
+    Whatever goes wrong on the way, the picture so far is written.
+    """
+    try:
+        for step in steps:
+            show(step)
+            seconds = estimate.after(step)
+            if seconds > WORTH_TELLING and not reports.quiet:
+                print_line(f"about {seconds:.0f} s in all")
+            reports.add(step)
+            if reports.print_every and step.iteration % reports.print_every == 0:
+                print_costs(step)
+            if interrupt.is_set():
+                break
+    except NonFiniteCostError:
+        raise  # it has the picture
+    except Exception:  # of whatever kind: the memory, a full disk, a pipe that nobody reads
+        write_image(step.image(), reports.pictures.path)
+        typer.echo(f"the picture so far is {reports.pictures.path}", err=True)
+        raise
     return step

@@ -25,6 +25,7 @@ class Adam:
         epsilon: added to the root of the second moment.
     """
 
+    accepted = True
     done = False
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ortist.engine.options import Options, check_layers
 from ortist.engine.painting import paint
 from ortist.engine.pictures import Pixels, Styles, read_pictures
 from ortist.engine.results import Costs, Result, Step
-from ortist.engine.scales import Scale, plan_scales
+from ortist.engine.scales import Scale
 from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import starting_picture
 from ortist.engine.statistics import graph_targets
@@ -31,6 +31,8 @@ from ortist.engine.winograd import WINOGRAD_TILE
 KERNELS = ("auto", "direct", "winograd")
 WINOGRAD_MIN_PIXELS = 128 * 128
 """Below, transforming the kernels takes longer than the faster steps save."""
+RUN_KINDS: tuple[Kind, ...] = ("targets", "gradient")
+"""The graphs that a run needs."""
 MAX_GRAPHS = 8
 """Graphs kept ready."""
 SMALL_PIXELS = 128 * 128
@@ -117,11 +119,14 @@ class Engine:
         """Return an iterator over the steps of a run; to stop early, stop iterating.
 
         Arguments and errors are those of :meth:`stylize`. Pictures are read, and errors in them
-        raised, before this returns.
+        raised, before this returns, and all graphs that the run needs are found.
         """
         options = options or Options()
         pictures = read_pictures(content, style, options)
-        scales = plan_scales(pictures.width, pictures.height, options.steps, options.scales)
+        scales = pictures.scales(options)
+        for scale in scales:
+            for kind in RUN_KINDS:
+                self._models(kind, self._key(scale.width * scale.height, options))
         canvas, styles = pictures.at(scales[0].width, scales[0].height)
         start = starting_picture(canvas, styles, options, self._artifacts.mean)
         # The objective of a large scale has its memory until nothing refers to it.
@@ -150,20 +155,20 @@ class Engine:
         return graph.run(layers, {"image": to_tensor(pixels)})
 
     def _objective(self, canvas: Pixels, styles: list[Pixels], options: Options) -> Objective:
-        tile = self._tile(canvas.shape[0] * canvas.shape[1])
-        key = GraphKey.of(
-            options.pooling,
-            options.content_layers,
-            options.style_layers,
-            tile,
-            statistic=options.statistic,
-            rescaled=options.rescaled,
-        )
+        key = self._key(canvas.shape[0] * canvas.shape[1], options)
         content = {"image": to_tensor(canvas)}
-        with ThreadPoolExecutor(1) as background:
-            loading = background.submit(self._graph, "gradient", key, [canvas])
-            targets = self._targets(key, canvas, styles, options)
-            graph = loading.result()
+        loading: Future[Graph] = Future()
+
+        def load() -> None:
+            try:
+                loading.set_result(self._graph("gradient", key, [canvas]))
+            except BaseException as error:
+                loading.set_exception(error)
+
+        # Not an executor: those stop when the main thread ends, though others still paint.
+        threading.Thread(target=load).start()
+        targets = self._targets(key, canvas, styles, options)
+        graph = loading.result()
         return Objective(graph, {**targets, **graph.layout(content)}, options)
 
     def _targets(
@@ -187,6 +192,17 @@ class Engine:
             for name, gram in grams.items():
                 targets[name] = targets.get(name, np.float32(0)) + weight * gram
         return graph_targets(key.statistic, targets)
+
+    def _key(self, pixels: int, options: Options) -> GraphKey:
+        """Return what graphs a picture of so many pixels is painted with."""
+        return GraphKey.of(
+            options.pooling,
+            options.content_layers,
+            options.style_layers,
+            self._tile(pixels),
+            statistic=options.statistic,
+            rescaled=options.rescaled,
+        )
 
     def _tile(self, pixels: int) -> int:
         """Return the tile size for a picture of so many pixels, 0 for plain convolutions."""

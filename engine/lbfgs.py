@@ -33,6 +33,10 @@ class LBFGS:
     """
 
     learning_rate = 0.0  # steps find their own length
+    point: Tensor
+    _best: Tensor
+    _value: float
+    _promised: float
 
     def __init__(self, start: Tensor) -> None:
         self._restart(np.clip(start, LOWEST, HIGHEST))
@@ -46,12 +50,16 @@ class LBFGS:
         """Accept ``point`` or not, and move it: on, or back towards the last accepted one."""
         finite = math.isfinite(value) and bool(np.isfinite(gradient).all())
         if self._gradient is None:
-            if not finite:
-                return False
+            self._unit = _power_of_two(float(np.abs(gradient).max())) if finite else 1.0
+        value, gradient = value / self._unit, gradient / np.float32(self._unit)
+        sufficient = self._value + SUFFICIENT * self._promised
+        self.accepted = finite and (self._gradient is None or value <= sufficient)
+        if self.accepted:
+            if self._gradient is not None:
+                self._remember(self.point - self._best, gradient - self._gradient)
             self._accept(value, gradient)
-        elif finite and value <= self._value + SUFFICIENT * self._promised:
-            self._remember(self.point - self._best, gradient - self._gradient)
-            self._accept(value, gradient)
+        elif self._gradient is None:
+            return False
         else:
             self._shorten(value)
         return True
@@ -61,8 +69,11 @@ class LBFGS:
         self._restart(np.clip(resize_tensor(self._best, width, height), LOWEST, HIGHEST))
 
     def _restart(self, start: Tensor) -> None:
+        self.accepted = False
         self.done = False
         self.point = self._best = start
+        self._unit = 1.0  # of values and gradients, so that no product of two leaves the floats
+        self._promised = 0.0
         self._preconditioner = Preconditioner(*start.shape[2:])
         self._value = math.inf
         self._gradient: Tensor | None = None
@@ -119,7 +130,8 @@ class LBFGS:
         self.point = np.clip(ahead, LOWEST, HIGHEST)
         self._promised = _dot(self._gradient, self.point - self._best)
         if not self._promised < 0:
-            self._give_up_direction()
+            # What the range cuts off can turn a long step uphill, but not a short one.
+            self._shorten(math.inf)
 
     def _shorten(self, value: float) -> None:
         self._trials += 1
@@ -142,6 +154,11 @@ class LBFGS:
         self._pairs.clear()
         self.point = self._best
         self._accept(self._value, self._gradient)
+
+
+def _power_of_two(value: float) -> float:
+    """Return the power of two above a number, within the range of float32; 1 for 0."""
+    return 2.0 ** min(max(math.frexp(value)[1], -120), 120) if value else 1.0
 
 
 def _dot(first: Tensor, second: Tensor) -> float:

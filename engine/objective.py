@@ -48,7 +48,8 @@ class Objective:
         self._names = graph.metadata[COSTS_KEY].split()
         self._content = layer_weights(options.content_layers)
         self._style = layer_weights(options.style_layers)
-        self._factors = np.ones(len(self._names))
+        self.factors = np.ones(len(self._names))
+        """What the weight of each cost is multiplied by."""
 
     def evaluate(
         self, pixels: Tensor, alpha: float | None = None, beta: float | None = None
@@ -60,24 +61,27 @@ class Objective:
         """
         alpha = self._alpha if alpha is None else alpha
         beta = self._beta if beta is None else beta
-        weights = self._weights(alpha, beta) * self._factors
+        weights = self._weights(alpha, beta) * self.factors
         found = self._run(pixels, weights)
         values = found["costs"].astype(float)
         costs = self._named(values.tolist(), alpha, beta)
-        normalised = bool((self._factors != 1).any())
+        normalised = bool((self.factors != 1).any())
         with np.errstate(over="ignore", invalid="ignore"):
             value = float(np.dot(weights, values)) if normalised else costs.total
         return Evaluation(costs, value, found["gradient"])
 
-    def normalise(self, pixels: Tensor) -> None:
-        """Divide each cost's weight by the mean absolute derivative of the cost by a pixel.
+    def balancing_factors(self, pixels: Tensor) -> NDArray[np.float64]:
+        """Return one over the mean absolute derivative of each cost by a pixel, for ``factors``.
 
-        Takes one evaluation per cost. A cost whose derivative is zero there keeps its weight.
+        Takes one evaluation per cost. For a cost whose derivative is zero there it is 1.
         """
+        factors = np.ones(len(self._names))
         for index in range(len(self._names)):
             gradient = self._run(pixels, np.eye(len(self._names))[index])["gradient"]
             size = float(np.abs(gradient).mean(dtype=np.float64))
-            self._factors[index] = 1 / size if size > 0 and np.isfinite(size) else 1.0
+            if size > 0 and np.isfinite(size):
+                factors[index] = 1 / size
+        return factors
 
     def _weights(self, alpha: float, beta: float) -> NDArray[np.float64]:
         """Return the weight of each cost in J, in the order of the graph."""

@@ -16,11 +16,14 @@ class Optimiser(Protocol):
     Attributes:
         point: where the function is to be evaluated next, float32 (1, 3, H, W); never written to.
         learning_rate: step size in units of pixel values, for optimisers that have one.
+        accepted: whether the point evaluated last was taken; else ``picture`` is still the one
+            before.
         done: whether no further step would lower the function.
     """
 
     point: Tensor
     learning_rate: float
+    accepted: bool
     done: bool
 
     @property

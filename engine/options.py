@@ -1,4 +1,4 @@
-"""The options of a run, with the defaults that the command line shows."""
+"""The options of a run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Options:
         height: height in pixels, as ``width``.
         steps: number of evaluations of the cost and its gradient, over all scales.
         scales: number of sizes, growing by √2, that the picture is painted in one after the other;
-            None is 1 up to 512 pixels on the longer side, and from 256 pixels on above that.
+            None is 1 up to 512 pixels on the longer side and where ``init`` is a picture, else as
+            many as there are from 256 pixels on.
         optimiser: ``"adam"`` or ``"lbfgs"``, which needs fewer steps.
         learning_rate: Adam's learning rate in units of pixel values (0..255); may change over the
             run, see :func:`~ortist.engine.schedule.parse_schedule`.
@@ -52,7 +53,7 @@ class Options:
             may change over the run, as may ``beta``.
         beta: weight of the style cost.
         normalise: whether each cost's weight is divided by the mean absolute derivative of the cost
-            by a pixel, measured at the start of each scale.
+            by a pixel, measured near the start.
         content_layers: content layers, each with its weight, or names that share a sum of 1.
         style_layers: style layers and weights (the paper's lambda), likewise.
         style_weights: weight of each style picture when there are several, scaled to a sum of 1;
@@ -109,6 +110,9 @@ class Options:
         self._check_whole("steps", 1)
         self._check_whole("seed", 0, math.inf)
         self._check_whole("max_pixels", MIN_SIDE**2)
+        for name in ("normalise", "rescaled"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} is {getattr(self, name)!r}, accepted are true and false")
         _check_weight("tv", self.tv)
         self._check_optimiser()
         if not (_is_finite(self.style_scale) and 0 < self.style_scale <= MAX_STYLE_SCALE):
@@ -135,6 +139,11 @@ class Options:
             raise InputError(f"{name} is {value!r}, accepted are whole numbers from {least}")
         if not optional and value > most:
             raise InputError(f"{name} is too large, accepted are whole numbers up to {most}")
+
+    @property
+    def starts_from_picture(self) -> bool:
+        """Whether ``init`` is a picture."""
+        return not (isinstance(self.init, str) and self.init in INITS)
 
     def schedule(self, name: str) -> Schedule:
         """Return ``alpha``, ``beta`` or ``learning_rate`` over the run."""

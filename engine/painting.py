@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
+
 from ortist.engine.adam import Adam
 from ortist.engine.errors import NonFiniteCostError
 from ortist.engine.images import to_image
@@ -15,6 +17,9 @@ from ortist.engine.optimiser import Optimiser, Tensor
 from ortist.engine.options import Options
 from ortist.engine.results import Costs, Result, Step
 from ortist.engine.scales import Scale
+
+SHAKING = 16.0
+"""Standard deviation of the noise with which sizes of gradients are measured, in pixel values."""
 
 
 def paint(
@@ -39,12 +44,16 @@ def paint(
     total = sum(scale.steps for scale in scales)
     iteration = 0
     run = _Record(start)
+    factors = None
     for number, scale in enumerate(scales, start=1):
         if number > 1:
             optimiser.resize(scale.width, scale.height)
+            run.last_good = optimiser.picture
         objective = objective_at(scale)
         if options.normalise:
-            objective.normalise(optimiser.point)
+            if factors is None:
+                factors = objective.balancing_factors(_shaken(start, options.seed))
+            objective.factors = factors
         for _ in range(scale.steps):
             progress = iteration / max(1, total - 1)
             iteration += 1
@@ -73,6 +82,7 @@ class _Record:
 
     def __init__(self, start: Tensor) -> None:
         self.last_good = start
+        self.last_good_step = 0
         self.history: list[Costs] = []
         self.seconds = 0.0
 
@@ -90,20 +100,30 @@ def _advance(
     run: _Record,
     iteration: int,
 ) -> Costs:
-    """Evaluate once and let the optimiser step; return the costs of what was evaluated."""
-    here = optimiser.point
-    evaluation = objective.evaluate(here, values["alpha"], values["beta"])
-    costs = evaluation.costs
-    if math.isfinite(evaluation.value):
-        run.last_good = here
+    """Evaluate once and let the optimiser step; return the costs of what it took last."""
+    before = optimiser.picture
+    evaluation = objective.evaluate(optimiser.point, values["alpha"], values["beta"])
+    finite = math.isfinite(evaluation.value)
+    if finite:
+        run.last_good, run.last_good_step = before, iteration - 1
+    going_on = optimiser.step(evaluation.value, evaluation.gradient)
+    # A trial that went wrong tells nothing of the picture.
+    costs = evaluation.costs if optimiser.accepted or not run.history else run.history[-1]
+    if finite or going_on:
         run.history.append(costs)
     # The picture too: the last one is not evaluated, and a bad gradient makes a bad picture.
-    if not optimiser.step(evaluation.value, evaluation.gradient):
-        finite = math.isfinite(evaluation.value)
-        subject = "a pixel is not finite after" if finite else f"the cost is {evaluation.value} at"
+    if not going_on:
+        what = "the gradient or a pixel is not finite after"
         raise NonFiniteCostError(
-            f"{subject} step {iteration}; the picture is that of step "
-            f"{max(len(run.history) - 1, 0)}: try a smaller learning rate or smaller weights",
+            f"{what if finite else f'the cost is {evaluation.value} at'} step {iteration};"
+            f" the picture is that of step {run.last_good_step}:"
+            " try a smaller learning rate or smaller weights",
             Result(to_image(run.last_good), tuple(run.history), run.seconds),
         )
     return costs
+
+
+def _shaken(picture: Tensor, seed: int) -> Tensor:
+    """Return a picture with noise: at the content itself the content cost has no derivative."""
+    noise = np.random.default_rng(seed).normal(0, SHAKING, picture.shape)
+    return picture + noise.astype(np.float32)

@@ -18,6 +18,7 @@ from ortist.engine.images import (
     resize_image,
 )
 from ortist.engine.options import Options
+from ortist.engine.scales import Scale, plan_scales
 
 Pixels = NDArray[np.uint8]
 Styles = ImageSource | Sequence[ImageSource]
@@ -49,6 +50,16 @@ class Pictures:
         ]
         return resize_image(self.content, width, height), styles
 
+    def scales(self, options: Options) -> tuple[Scale, ...]:
+        """Return the scales to paint in; one is the default for a start that is a picture.
+
+        What is fine in that picture would be lost at the first of several.
+        """
+        count = options.scales
+        if count is None and options.starts_from_picture:
+            count = 1
+        return plan_scales(self.width, self.height, options.steps, count)
+
 
 def read_pictures(content: ImageSource, style: Styles, options: Options) -> Pictures:
     """Read all pictures of a run.
@@ -57,7 +68,7 @@ def read_pictures(content: ImageSource, style: Styles, options: Options) -> Pict
         InputError: for a picture, or a size that follows from it, that cannot be used.
     """
     limit = options.max_pixels
-    source = read_image(content, name="content image", max_pixels=limit)
+    source = _read(content, "content image", limit)
     width, height = fit_size(
         source.shape[1],
         source.shape[0],
@@ -68,11 +79,17 @@ def read_pictures(content: ImageSource, style: Styles, options: Options) -> Pict
     )
     styles = []
     for picture in _as_list(style):
-        pixels = read_image(picture, name="style image", max_pixels=limit)
+        pixels = _read(picture, "style image", limit)
         size = _style_size(pixels, width * height, options.style_scale)
         check_size(*size, "scaled style image", limit)
         styles.append(pixels)
     return Pictures(source, tuple(styles), width, height, options.style_scale)
+
+
+def _read(source: ImageSource, name: str, limit: int) -> Pixels:
+    """Return a picture that stays as it is, whatever becomes of an array that is its source."""
+    pixels = read_image(source, name=name, max_pixels=limit)
+    return pixels.copy() if isinstance(source, np.ndarray) else pixels
 
 
 def _style_size(style: Pixels, area: float, scale: float) -> tuple[int, int]:

@@ -11,6 +11,8 @@ from typing import Any
 from ortist.engine.errors import InputError
 from ortist.engine.options import Options
 
+SIZES = frozenset({"size", "width", "height"})
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -29,10 +31,16 @@ class Recipe:
     def with_options(self, **chosen: Any) -> Options:
         """Return the options of the recipe, but for those that are chosen.
 
+        Any of size, width and height replaces them all.
+
         Raises:
             InputError: for an unknown option or a value out of range.
         """
-        values = {**self.options, **chosen}
+        options = self.options
+        if not SIZES.isdisjoint(chosen):
+            # One of them means nothing next to another one of the recipe.
+            options = {name: value for name, value in options.items() if name not in SIZES}
+        values = {**options, **chosen}
         known = [item.name for item in fields(Options)]
         for name in values:
             if name not in known:
@@ -75,7 +83,8 @@ def find_recipe(name: str) -> Recipe:
     name of one to start from, and ``about``.
 
     Raises:
-        InputError: if there is no such recipe, or the file cannot be read.
+        InputError: if there is no such recipe, or the file cannot be read. Whether its options
+            can be used is checked by :meth:`Recipe.with_options`.
     """
     if name in RECIPES:
         return RECIPES[name]
@@ -87,7 +96,7 @@ def find_recipe(name: str) -> Recipe:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"recipe '{path}' cannot be read: {error.strerror}") from error
-    except ValueError as error:  # of decoding and of TOML
+    except (ValueError, RecursionError) as error:  # of decoding and of TOML
         raise InputError(f"recipe '{path}' is not TOML: {error}") from error
     base, about = values.pop("recipe", None), str(values.pop("about", ""))
     if base is not None and base not in list(RECIPES):
@@ -96,6 +105,4 @@ def find_recipe(name: str) -> Recipe:
             f" accepted are {', '.join(RECIPES)}"
         )
     start = RECIPES[base].options if base is not None else {}
-    recipe = Recipe(str(path), about, {**start, **values})
-    recipe.with_options()  # its errors now, before any picture is read
-    return recipe
+    return Recipe(str(path), about, {**start, **values})

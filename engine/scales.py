@@ -53,7 +53,7 @@ def plan_scales(width: int, height: int, steps: int, count: int | None = None) -
             count += int(math.log(longer / SMALLEST_SIDE, GROWTH) + 1e-9)
     possible = 1 + int(math.log(min(width, height) / MIN_SIDE, GROWTH) + 1e-9)
     count = max(1, min(count, possible, steps))
-    # From the full size down, rounded up: if steps are few, it is the coarse scales that get none.
+    # From the full size down: what is left over goes to the larger scales.
     ends = [-(-steps * index // count) for index in range(count + 1)]
     scales = []
     for index, (begin, end) in enumerate(pairwise(ends)):

@@ -80,6 +80,6 @@ def _parse(text: str) -> Schedule:
         value, mark, place = part.partition("@")
         points.append((float(place) if mark else index / spread, float(value)))
     places = [place for place, _ in points]
-    if places != sorted(set(places)) or not 0 <= places[0] <= places[-1] <= 1:
+    if not all(0 <= place <= 1 for place in places) or places != sorted(set(places)):
         raise ValueError(text)
     return Schedule(tuple(points), stepwise)

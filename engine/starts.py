@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ortist.engine.images import read_image, resize_image, to_tensor
 from ortist.engine.optimiser import Tensor
-from ortist.engine.options import INITS, Options
+from ortist.engine.options import Options
 
 NOISE_RANGE = 20.0
 """The noise start draws from uniform(-20, 20), as the reference notebook."""
@@ -35,7 +35,7 @@ def starting_picture(
     colour = np.array(mean, np.float32).reshape(1, 3, 1, 1)
     generator = np.random.default_rng(options.seed)
     shape = (1, 3, height, width)
-    if not isinstance(options.init, str) or options.init not in INITS:
+    if options.starts_from_picture:
         pixels = read_image(options.init, name="init image", max_pixels=options.max_pixels)
         return to_tensor(resize_image(pixels, width, height))
     if options.init == "content":

@@ -22,22 +22,8 @@ from ortist.export.weights import VGG19Weights
 ALIGNMENT_BYTES = 64
 
 
-def store_weights(
-    model: onnx.ModelProto, weights: VGG19Weights, location: str
-) -> tuple[onnx.ModelProto, bytes]:
-    """Return ``model`` with its kernels and biases moved out, and the file they moved to.
-
-    Args:
-        model: has initializers conv1_1/kernel, conv1_1/bias, ... equal to those of ``weights``;
-            it is left as it is. Other initializers stay inside.
-        weights: what to store; all of it is, whether ``model`` uses it or not.
-        location: name of the file, relative to the folder of the model.
-    """
-    return refer_weights(model, weights, location), pack_weights(weights)
-
-
 def pack_weights(weights: VGG19Weights) -> bytes:
-    """Return the bytes of the weights file: little-endian tensors in network order, padded."""
+    """Return the weights file: all tensors, little-endian, in network order, padded."""
     blob = bytearray()
     for array in _stored_tensors(weights).values():
         blob += array.astype(array.dtype.newbyteorder("<")).tobytes()
@@ -46,7 +32,14 @@ def pack_weights(weights: VGG19Weights) -> bytes:
 
 
 def refer_weights(model: onnx.ModelProto, weights: VGG19Weights, location: str) -> onnx.ModelProto:
-    """Return ``model`` with its kernels and biases replaced by references, as store_weights."""
+    """Return ``model`` with its kernels and biases replaced by references to the weights file.
+
+    Args:
+        model: has initializers conv1_1/kernel, conv1_1/bias, ... equal to those of ``weights``;
+            it is left as it is. Other initializers stay inside.
+        weights: what :func:`pack_weights` packed.
+        location: name of the file, relative to the folder of the model.
+    """
     references = _references(weights, location)
     stored = onnx.ModelProto()
     stored.CopyFrom(model)

@@ -352,6 +352,16 @@ def test_a_cost_beyond_numbers_keeps_the_last_good_picture(ortist: Ortist, tmp_p
     assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
 
 
+def test_a_run_that_ends_early_keeps_the_picture_so_far(ortist: Ortist, tmp_path: Path) -> None:
+    outcome = ortist("stylize", *OUT, *SMALL, "--log", "/dev/full", "--force")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "the picture so far is out.png\n"
+        "error: log '/dev/full' cannot be written: No space left on device\n"
+    )
+    assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
+
+
 def test_ctrl_c_keeps_the_picture_so_far(tmp_path: Path) -> None:
     command = process(
         *("stylize", *OUT, *SMALL, "--steps", "1000000", "--log", "log.jsonl"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -243,6 +244,11 @@ INVALID = {
     "size": ((*RUN, "--size", DIGITS), "size is too large, accepted are whole numbers up to"),
     "width": ((*RUN, "--width", DIGITS), "width is too large, accepted"),
     "steps": ((*RUN, "--steps", DIGITS), "steps is too large, accepted"),
+    "learning rate": (
+        ("stylize", *OUT, "--learning-rate", "3"),
+        "learning_rate is for adam, but optimiser is lbfgs",
+    ),
+    "numbered": ((*RUN, "--save-every", "1", "--steps", "1000000"), "which makes 1000000 pictures"),
     "grid exists": ((*GRID[:4], "-o", "old.png"), "'old.png' exists; --force"),
     "grid content": (("grid", "no.jpg", *GRID[2:]), "content image 'no.jpg' does not exist"),
     "grid style": ((*GRID, "--style", "no.jpg"), "style image 'no.jpg' does not exist"),
@@ -338,6 +344,36 @@ def test_ctrl_c_keeps_the_cells_that_are_done(tmp_path: Path) -> None:
     assert run.returncode == 130
     assert err == "interrupted; the paintings so far are on sheet.png\n"
     assert files(tmp_path) == ["sheet.png"]
+
+
+def test_a_second_ctrl_c_does_not_wait(
+    ortist: Ortist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted = Engine.iterate
+
+    def interrupted(engine: Engine, content: Any, style: Any, options: Options) -> Iterator[Step]:
+        if options.steps == 2:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return painted(engine, content, style, options)
+
+    monkeypatch.setattr(Engine, "iterate", interrupted)
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "getsignal", lambda _: signal.default_int_handler)
+        outcome = ortist(*GRID, "--vary", "steps=1,2")
+    assert (outcome.code, files(tmp_path)) == (130, ["sheet.png"])
+    assert outcome.err == "interrupted; the paintings so far are on sheet.png\n"
+
+
+def test_names_that_the_terminal_cannot_show_do_not_end_a_grid(tmp_path: Path) -> None:
+    shutil.copy(CONTENT, tmp_path / "光.jpg")
+    command = process("grid", "光.jpg", *GRID[2:], "--vary", "steps=1")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("?.jpg | style.jpg | steps=1: J = ")
 
 
 def test_a_model_that_fails_keeps_the_cells_that_are_done(

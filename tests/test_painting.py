@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ortist.engine import Engine, InputError, NonFiniteCostError, Options, Step
+from ortist.engine import ArtifactError, Engine, InputError, NonFiniteCostError, Options, Step
 from ortist.engine.options import INITS
 from ortist.engine.pictures import read_pictures
 from ortist.engine.starts import starting_picture
@@ -82,11 +87,20 @@ def test_normalised_costs_have_gradients_of_one_size(engine: Engine) -> None:
         # Only one cost counts: its gradient, whatever its size was, has the size of its weight.
         one = replace(options, alpha=0, beta=1, style_layers={weighted: 3.0})
         objective = engine._objective(canvas, styles, one)
-        objective.normalise(start)
+        objective.factors = objective.balancing_factors(start)
         evaluation = objective.evaluate(start)
         assert np.abs(evaluation.gradient).mean() == pytest.approx(3.0, rel=1e-4)
         assert evaluation.value != evaluation.costs.total
-    assert run(engine, normalise=True, optimiser="lbfgs", steps=3)[-1].iteration == 3
+
+
+def test_normalised_weights_are_measured_off_the_content(engine: Engine) -> None:
+    """At the content itself the content cost has no derivative that its size could be taken of."""
+    layers = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1",)}
+    plain, equal = (
+        run(engine, **layers, normalise=True, optimiser="lbfgs", scales=2, steps=16, alpha=alpha)
+        for alpha in (0.0, 40.0)
+    )
+    assert equal[-1].content < plain[-1].content / 2
 
 
 @pytest.mark.parametrize("init", INITS)
@@ -117,6 +131,65 @@ def test_a_run_that_overflows_keeps_the_last_good_picture(engine: Engine) -> Non
     with pytest.raises(NonFiniteCostError, match="not finite after step 1") as caught:
         run(engine, optimiser="lbfgs", alpha=1e38, beta=1e38)
     np.testing.assert_array_equal(caught.value.result.image, CONTENT)
+
+
+def test_a_trial_that_goes_wrong_is_not_told_as_the_cost(engine: Engine) -> None:
+    steps = run(engine, optimiser="lbfgs", steps=25)
+    totals = [step.total for step in steps]
+    assert totals == sorted(totals, reverse=True)
+    assert cost(engine, steps[-1].image()) == pytest.approx(totals[-1], rel=0.02)
+
+
+def test_weights_of_any_size_give_the_same_picture(engine: Engine) -> None:
+    usual, tiny = (
+        run(engine, optimiser="lbfgs", steps=8, alpha=10 * factor, beta=40 * factor)
+        for factor in (1.0, 2.0**-100)
+    )
+    np.testing.assert_array_equal(usual[-1].image(), tiny[-1].image())
+
+
+def test_arrays_may_change_while_the_run_goes_on(engine: Engine) -> None:
+    content, style = CONTENT.copy(), STYLE.copy()
+    options = replace(SHORT, scales=2, steps=4)
+    steps = [next(running := engine.iterate(content, style, options))]
+    content[:], style[:] = 0, 255
+    steps += running
+    expected = list(engine.iterate(CONTENT, STYLE, options))
+    np.testing.assert_array_equal(steps[-1].pixels, expected[-1].pixels)
+
+
+def test_a_picture_to_start_from_is_not_made_small_first(engine: Engine) -> None:
+    content = np.repeat(np.repeat(CONTENT, 20, 0), 20, 1)
+    large = Options(size=640, steps=8)
+    assert len(read_pictures(content, STYLE, large).scales(large)) > 1
+    large = replace(large, init=content)
+    assert len(read_pictures(content, STYLE, large).scales(large)) == 1
+    large = replace(large, scales=2)
+    assert len(read_pictures(content, STYLE, large).scales(large)) == 2
+
+
+def test_threads_paint_on_when_the_main_one_has_ended() -> None:
+    code = (
+        "import threading, numpy as np\n"
+        "from ortist.engine import Engine, Options\n"
+        "picture = np.zeros((24, 32, 3), np.uint8)\n"
+        "paint = lambda: print(len(Engine('cpu', 1).stylize(picture, picture + 9,"
+        " Options(size=32, steps=2, scales=2)).history))\n"
+        "threading.Thread(target=paint).start()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_graphs_of_all_scales_are_found_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(str(resources.files("ortist.models")), tmp_path / "models")
+    (tmp_path / "models" / "vgg19-average-gradient-winograd4.onnx").write_bytes(b"")
+    monkeypatch.setattr("ortist.engine.engine.WINOGRAD_MIN_PIXELS", 24 * 32)
+    damaged = Engine("cpu", 1, tmp_path / "models")
+    with pytest.raises(ArtifactError, match=r"gradient-winograd4\.onnx is corrupt"):
+        damaged.iterate(CONTENT, STYLE, replace(SHORT, scales=2))
 
 
 def test_errors_come_before_the_first_step(engine: Engine) -> None:

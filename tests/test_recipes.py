@@ -43,13 +43,23 @@ def test_a_file_starts_from_a_recipe_or_from_nothing(tmp_path: Path) -> None:
         ("recipe = 3", "starts from unknown recipe 3, accepted are notebook"),
         ("recipe = [1]", r"starts from unknown recipe \[1\], accepted are notebook"),
         (b"\xff\xfe", r"recipe '.*mine\.toml' is not TOML: "),
+        ('rescaled = "no"', "rescaled is 'no', accepted are true and false"),
+        ("normalise = 1", "normalise is 1, accepted are true and false"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_told(tmp_path: Path, text: str | bytes, message: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=message):
-        find_recipe(str(path))
+        find_recipe(str(path)).with_options()
+
+
+def test_a_size_that_is_chosen_replaces_the_sides_of_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("width = 800\nsteps = 3\n")
+    assert find_recipe(str(path)).with_options().width == 800
+    assert find_recipe(str(path)).with_options(size=300) == Options(size=300, steps=3)
+    assert find_recipe(str(path)).with_options(height=300) == Options(height=300, steps=3)
 
 
 def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:

@@ -27,7 +27,21 @@ def test_values_over_the_run(text: object, values: dict[float, float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "1,", "1,2@2", "1@0.5,2@0.4", "-1", "nan", "1|2,3", None, [1, 2], "1e999"]
+    "text",
+    [
+        "",
+        "x",
+        "1,",
+        "1,2@2",
+        "1@0.5,2@0.4",
+        "-1",
+        "nan",
+        "1,2@nan,3",
+        "1|2,3",
+        None,
+        [1, 2],
+        "1e999",
+    ],
 )
 def test_what_is_no_schedule_is_told(text: object) -> None:
     with pytest.raises(InputError, match=r"^beta is .*, accepted are numbers from 0, or over"):
