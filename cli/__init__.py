@@ -1,5 +1,16 @@
 """The ``ortist`` command."""
 
-from ortist.cli.app import main
+from __future__ import annotations
 
-__all__ = ["main"]
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line on ``arguments`` (the process's own if None) and exit."""
+    try:
+        # Takes long enough for a Ctrl-C to meet it.
+        from ortist.cli import app
+    except KeyboardInterrupt:
+        sys.exit(130)
+    app.main(arguments)

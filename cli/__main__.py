@@ -1,5 +1,5 @@
 """``python -m ortist.cli`` is the ``ortist`` command."""
 
-from ortist.cli.app import main
+from ortist.cli import main
 
 main()

@@ -15,7 +15,6 @@ from ortist.cli.cells import Job, Outcome, Setting, paint_cells, plan_cells
 from ortist.cli.inits import read_init
 from ortist.cli.interrupt import INTERRUPTED
 from ortist.cli.sheet import Sheet
-from ortist.cli.stylize import DEFAULT_RECIPE
 from ortist.cli.vary import parse_value, parse_variations
 from ortist.engine import Engine, InputError
 from ortist.engine.engine import KERNELS
@@ -26,7 +25,7 @@ from ortist.engine.images import (
     check_output,
     write_image,
 )
-from ortist.engine.recipes import RECIPES, find_recipe
+from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 
 _LARGEST_CELL = 10_000
 

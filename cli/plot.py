@@ -71,9 +71,11 @@ def draw_costs(costs: dict[str, array[float]], changes: Sequence[int]) -> Figure
     """Return a plot of costs, and of the evaluations that were the first of their scale."""
     # Not pyplot, which would keep the figure and look for a display.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot(xlabel="evaluation", ylabel="cost")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_yscale("log", nonpositive="mask")
     for name, values in costs.items():
         # Without any positive value there is nothing to draw, and matplotlib warns.

@@ -36,11 +36,10 @@ from ortist.engine.images import OUTPUT_EXTENSIONS, write_image
 from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.options import INITS, OPTIMISERS
 from ortist.engine.pictures import read_pictures
-from ortist.engine.recipes import RECIPES, find_recipe
+from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 from ortist.engine.scales import Scale
 from ortist.engine.statistics import STATISTICS
 
-DEFAULT_RECIPE = "standard"
 WORTH_TELLING = 5.0
 """Seconds from which on a run is announced to take so long."""
 
@@ -94,7 +93,7 @@ def stylize(
             " file; see ortist recipes.",
         ),
     ] = DEFAULT_RECIPE,
-    size: Annotated[int | None, _size(help="Longer side in pixels.")] = None,
+    size: Annotated[int | None, _size(help="Longer side in pixels (512).")] = None,
     width: Annotated[
         int | None, _size(help="Width in pixels, in place of --size; alone, the height follows.")
     ] = None,
@@ -130,9 +129,11 @@ def stylize(
     ] = None,
     seed: Annotated[int | None, _run(help="Seed of the noise.")] = None,
     alpha: Annotated[
-        str | None, _cost(metavar="VALUES", help="Weight of the content cost.")
+        str | None, _cost(metavar="VALUES", help="Weight of the content cost (10).")
     ] = None,
-    beta: Annotated[str | None, _cost(metavar="VALUES", help="Weight of the style cost.")] = None,
+    beta: Annotated[
+        str | None, _cost(metavar="VALUES", help="Weight of the style cost (40).")
+    ] = None,
     tv: Annotated[float | None, _cost(help="Weight of the total variation cost.")] = None,
     normalise: Annotated[
         bool | None,

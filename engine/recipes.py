@@ -12,6 +12,7 @@ from ortist.engine.errors import InputError
 from ortist.engine.options import Options
 
 SIZES = frozenset({"size", "width", "height"})
+DEFAULT_RECIPE = "standard"
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,13 @@ class Recipe:
     def with_options(self, **chosen: Any) -> Options:
         """Return the options of the recipe, but for those that are chosen.
 
-        Any of size, width and height replaces them all.
+        Any of size, width and height replaces them all; with ``normalise`` or another statistic the
+        recipe's ``tv`` is left out.
 
         Raises:
             InputError: for an unknown option or a value out of range.
         """
-        options = self.options
-        if not SIZES.isdisjoint(chosen):
-            # One of them means nothing next to another one of the recipe.
-            options = {name: value for name, value in options.items() if name not in SIZES}
-        values = {**options, **chosen}
+        values = self._merged(chosen)
         known = [item.name for item in fields(Options)]
         for name in values:
             if name not in known:
@@ -49,6 +47,16 @@ class Recipe:
                     f" {', '.join(known)}"
                 )
         return Options(**values)
+
+    def _merged(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        options = self.options
+        if not SIZES.isdisjoint(chosen):
+            # One of them means nothing next to another one of the recipe.
+            options = {name: value for name, value in options.items() if name not in SIZES}
+        if chosen.get("normalise") or chosen.get("statistic", "gram") != "gram":
+            # The other costs have another size then, and variation would be all that counts.
+            options = {name: value for name, value in options.items() if name != "tv"}
+        return {**options, **chosen}
 
 
 _SMOOTH = {"optimiser": "lbfgs", "init": "content", "tv": 2e4}
@@ -80,7 +88,7 @@ def find_recipe(name: str) -> Recipe:
     """Return a recipe by its name, or read it from a TOML file.
 
     A file has the names and values of options, as in ``steps = 150``, and may have ``recipe``, the
-    name of one to start from, and ``about``.
+    name of one to start from in place of :data:`DEFAULT_RECIPE`, and ``about``.
 
     Raises:
         InputError: if there is no such recipe, or the file cannot be read. Whether its options
@@ -98,11 +106,10 @@ def find_recipe(name: str) -> Recipe:
         raise InputError(f"recipe '{path}' cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # of decoding and of TOML
         raise InputError(f"recipe '{path}' is not TOML: {error}") from error
-    base, about = values.pop("recipe", None), str(values.pop("about", ""))
-    if base is not None and base not in list(RECIPES):
+    base, about = values.pop("recipe", DEFAULT_RECIPE), str(values.pop("about", ""))
+    if base not in list(RECIPES):
         raise InputError(
             f"recipe '{path}' starts from unknown recipe {base!r},"
             f" accepted are {', '.join(RECIPES)}"
         )
-    start = RECIPES[base].options if base is not None else {}
-    return Recipe(str(path), about, {**start, **values})
+    return Recipe(str(path), about, RECIPES[base]._merged(values))

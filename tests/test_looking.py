@@ -23,12 +23,11 @@ from test_cli import CONTENT, OUT, STYLE, Ortist, files, process
 
 from ortist.cli.plot import draw_costs
 from ortist.cli.sheet import Cell, Sheet
-from ortist.cli.stylize import DEFAULT_RECIPE
 from ortist.cli.timelapse import LONGER_SIDE, MAX_FRAMES, Timelapse
 from ortist.cli.vary import parse_value, parse_variations
 from ortist.engine import ArtifactError, Engine, InputError, Options, Step
 from ortist.engine.images import read_image, write_image
-from ortist.engine.recipes import RECIPES
+from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES
 
 ortist = test_cli.ortist
 RUN = ("stylize", *OUT, "--recipe", "notebook", "--threads", "1", "--size", "24")

@@ -19,12 +19,14 @@ def test_the_notebook_is_the_default_of_the_options_at_one_scale() -> None:
     assert find_recipe("notebook").with_options() == Options(scales=1)
 
 
-def test_a_file_starts_from_a_recipe_or_from_nothing(tmp_path: Path) -> None:
+def test_a_file_starts_from_a_recipe(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('about = "Mine."\nsteps = 12\nstyle_layers = {conv1_1 = 1.0, conv4_1 = 0.5}\n')
     mine = find_recipe(str(path))
     assert mine.about == "Mine."
-    assert mine.with_options() == Options(steps=12, style_layers={"conv1_1": 1.0, "conv4_1": 0.5})
+    layers = {"conv1_1": 1.0, "conv4_1": 0.5}
+    standard = RECIPES["standard"]
+    assert mine.with_options() == standard.with_options(steps=12, style_layers=layers)
     path.write_text('recipe = "fine"\nsteps = 12\n')
     expected = RECIPES["fine"].with_options(steps=12)
     assert find_recipe(str(path)).with_options() == expected
@@ -56,10 +58,18 @@ def test_what_is_wrong_in_a_file_is_told(tmp_path: Path, text: str | bytes, mess
 
 def test_a_size_that_is_chosen_replaces_the_sides_of_the_recipe(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text("width = 800\nsteps = 3\n")
+    path.write_text('recipe = "notebook"\nscales = 2\nwidth = 800\nsteps = 3\n')
     assert find_recipe(str(path)).with_options().width == 800
-    assert find_recipe(str(path)).with_options(size=300) == Options(size=300, steps=3)
-    assert find_recipe(str(path)).with_options(height=300) == Options(height=300, steps=3)
+    assert find_recipe(str(path)).with_options(size=300) == Options(size=300, steps=3, scales=2)
+    assert find_recipe(str(path)).with_options(height=300) == Options(height=300, steps=3, scales=2)
+
+
+def test_smoothing_is_meant_for_costs_of_the_usual_size() -> None:
+    standard = RECIPES["standard"]
+    assert standard.with_options(statistic="gram", normalise=False).tv > 0
+    assert standard.with_options(statistic="w2").tv == 0
+    assert standard.with_options(normalise=True).tv == 0
+    assert standard.with_options(normalise=True, tv=3.0).tv == 3
 
 
 def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
