@@ -70,8 +70,9 @@ RECIPES: dict[str, Recipe] = {
             {
                 "init": "blank",
                 "scales": 1,
-                "alpha": "10",
-                "beta": "0,40@0.3",
+                "normalise": True,
+                "alpha": 1.0,
+                "beta": "0,6@0.5",
                 "learning_rate": 8.0,
                 "averaging": 0.9,
                 "steps": 150,
@@ -79,7 +80,11 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe("draft", "a first look: few steps", {**_SMOOTH, "steps": 30}),
         Recipe("standard", "what most pictures want", {**_SMOOTH, "steps": 100}),
-        Recipe("fine", "many steps and scales", {**_SMOOTH, "steps": 300, "scales": 6}),
+        Recipe(
+            "fine",
+            "many steps, with means and covariances, next to which the content holds its own",
+            {**_SMOOTH, "steps": 200, "statistic": "w2", "tv": 20.0},
+        ),
     )
 }
 
