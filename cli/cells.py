@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ortist.cli.interrupt import deferred_interrupt
 from ortist.cli.progress import print_line, progress_bar
-from ortist.cli.sheet import Cell
+from ortist.cli.sheet import Cell, printable
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
 from ortist.engine.images import read_image
 from ortist.engine.pictures import read_pictures
@@ -83,7 +83,7 @@ def plan_cells(
             pictures = read_pictures(photo, art, setting.options)
             cell = Cell(*_fitted(pictures.width, pictures.height, side))
             rows[-1].append(cell)
-            name = " | ".join((_printable(path.name), *head.lines))
+            name = printable(" | ".join((path.name, *head.lines)))
             jobs.append(Job(name, photo, art, setting.options, cell))
     return rows, jobs
 
@@ -128,14 +128,9 @@ def _paint(
     return step.total
 
 
-def _printable(text: str) -> str:
-    """Return what names files as text that can be encoded, whatever bytes are in it."""
-    return text.encode(errors="replace").decode()
-
-
 def _shown(picture: _Pixels, side: int, *lines: str) -> Cell:
     height, width = picture.shape[:2]
-    return Cell(*_fitted(width, height, side), tuple(map(_printable, lines)), picture)
+    return Cell(*_fitted(width, height, side), lines, picture)
 
 
 def _fitted(width: int, height: int, side: int) -> tuple[int, int]:

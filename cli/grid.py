@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ortist.cli.cells import Job, Outcome, Setting, paint_cells, plan_cells
+from ortist.cli.info import ModelsFolder
 from ortist.cli.inits import read_init
 from ortist.cli.interrupt import INTERRUPTED
 from ortist.cli.sheet import Sheet
@@ -77,12 +78,7 @@ def grid(
     kernel: Annotated[
         str, typer.Option(metavar="|".join(KERNELS), help="How convolutions are computed.")
     ] = KERNELS[0],
-    models: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Models made by ortist export.", show_default="as shipped"
-        ),
-    ] = None,
+    models: ModelsFolder = None,
 ) -> None:
     """Paint every CONTENT in every style, and lay the pictures out on one labelled sheet.
 

@@ -15,18 +15,18 @@ from ortist.engine.engine import WINOGRAD_MIN_PIXELS
 from ortist.engine.sessions import Device
 from ortist.engine.winograd import WINOGRAD_TILE
 
+ModelsFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Models made by ortist export.", show_default="as shipped"),
+]
+"""The option ``--models``."""
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 _LIBRARIES = ("numpy", "onnx", "pillow")
 
 
 def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    models: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Models made by ortist export.", show_default="as shipped"
-        ),
-    ] = None,
+    models: ModelsFolder = None,
 ) -> None:
     """Show versions, devices, models with their checksums, and the cache.
 

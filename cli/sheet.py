@@ -97,13 +97,13 @@ def _font() -> ImageFont | FreeTypeFont:
 
 def _width(cell: Cell) -> int:
     """Return how wide a column must be for a cell."""
-    texts = (math.ceil(_font().getlength(_printable(line))) for line in cell.lines)
+    texts = (math.ceil(_font().getlength(printable(line))) for line in cell.lines)
     return max(cell.width, min(_WIDEST_TEXT, max(texts, default=0)))
 
 
 def _shortened(text: str, width: int) -> str:
     """Return as much of the text as ``width`` pixels hold."""
-    text = _printable(text)
+    text = printable(text)
     if _font().getlength(text) <= width:
         return text
     while text and _font().getlength(text + "…") > width:
@@ -111,5 +111,6 @@ def _shortened(text: str, width: int) -> str:
     return text + "…"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return what names files, which may have any bytes, as text that can be shown."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

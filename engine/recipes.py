@@ -49,14 +49,15 @@ class Recipe:
         return Options(**values)
 
     def _merged(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        options = self.options
+        left_out: set[str] = set()
         if not SIZES.isdisjoint(chosen):
             # One of them means nothing next to another one of the recipe.
-            options = {name: value for name, value in options.items() if name not in SIZES}
+            left_out |= SIZES
         if chosen.get("normalise") or chosen.get("statistic", "gram") != "gram":
             # The other costs have another size then, and variation would be all that counts.
-            options = {name: value for name, value in options.items() if name != "tv"}
-        return {**options, **chosen}
+            left_out.add("tv")
+        kept = {name: value for name, value in self.options.items() if name not in left_out}
+        return {**kept, **chosen}
 
 
 _SMOOTH = {"optimiser": "lbfgs", "init": "content", "tv": 2e4}

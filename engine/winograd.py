@@ -57,13 +57,7 @@ class Transforms:
         """
         mirror = self.kernel[:, ::-1]
         scale = (mirror @ self.kernel.T) / np.sum(self.kernel**2, axis=1)
-        fits = [
-            [
-                np.allclose(row, factor * own)
-                for factor, own in zip(factors, self.kernel, strict=True)
-            ]
-            for row, factors in zip(mirror, scale, strict=True)
-        ]
+        fits = np.isclose(mirror[:, None], scale[..., None] * self.kernel).all(axis=2)
         places = np.argmax(fits, axis=1)
         factors = scale[np.arange(len(places)), places]
         exchanged = np.argsort(places)
