@@ -116,6 +116,7 @@ class Device:
         constants: Callable[[Sequence[str]], Mapping[str, Tensor]],
         *,
         as_written: bool,
+        sparing: bool = False,
     ) -> Graph:
         """Return a serialised model ready to run.
 
@@ -125,11 +126,14 @@ class Device:
             constants: returns, of the graph's inputs, those that are the same at every run.
             as_written: whether to run the nodes as they are, and are ordered, in the file, but for
                 basic optimisations; such a graph loads faster.
+            sparing: whether to look for results that can take the place of what they are made of,
+                which takes time in the square of the number of nodes.
 
         Raises:
             ArtifactError: if the model cannot be loaded.
         """
         options = self._options(as_written)
+        options.enable_mem_reuse = sparing
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(weights_folder)
         )
@@ -174,12 +178,13 @@ class Device:
         options.intra_op_num_threads = self._threads
         # Twice the peak memory for no gain in speed: sizes change from run to run.
         options.enable_mem_pattern = False
-        # Planning it takes time in the square of the number of nodes; the arena reuses memory too.
-        options.enable_mem_reuse = False
         if as_written:
             options.execution_order = self._runtime.ExecutionOrder.PRIORITY_BASED
-            # Beyond the basic level, nodes are fused to new ones that come late in that order.
+            # Fused nodes are new, hence late in that order, and much waits for them.
             options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+            options.add_session_config_entry(
+                "optimization.disable_specified_optimizers", "MatMulAddFusion"
+            )
         options.use_deterministic_compute = True
         options.log_severity_level = 3
         return options

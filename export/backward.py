@@ -56,6 +56,13 @@ class Backward:
         """Return ``factor * tensor``."""
         return tensor if factor == 1 else self.op("Mul", tensor, self.scalar(factor, like))
 
+    def cast(self, tensor: str, like: str) -> str:
+        """Return ``tensor`` in the element type of ``like``.
+
+        By Cast: runtimes replace CastLike, and what replaces it comes last in a memory schedule.
+        """
+        return self.op("Cast", tensor, to=self.builder.element_type(like))
+
     def reshape_like(self, tensor: str, like: str) -> str:
         """Return ``tensor`` in the shape of ``like``."""
         return self.op("Reshape", tensor, self.op("Shape", like))

@@ -13,6 +13,7 @@ from ortist.engine.artifacts import MANIFEST, MANIFEST_FORMAT, GraphKey, write_w
 from ortist.engine.errors import InputError
 from ortist.engine.layers import LAYERS
 from ortist.engine.options import Options
+from ortist.engine.statistics import STATISTICS
 from ortist.engine.winograd import WINOGRAD_TILE
 from ortist.export.graphs import DERIVATIONS
 from ortist.export.storage import pack_weights, refer_weights, tensor_table
@@ -73,9 +74,11 @@ def _graphs(weights: VGG19Weights) -> tuple[dict[str, bytes], dict[str, dict[str
         add(name, features, kind="features", pooling=pooling, layers=list(LAYERS))
         if pooling != Options.pooling:
             continue
-        for tile, kind in product((0, WINOGRAD_TILE), DERIVATIONS):
-            key = GraphKey.of(pooling, Options.content_layers, Options.style_layers, tile)
-            name = f"vgg19-{pooling}-{kind}{f'-winograd{tile}' if tile else ''}.onnx"
+        for statistic, tile, kind in product(STATISTICS, (0, WINOGRAD_TILE), DERIVATIONS):
+            content, style = Options.content_layers, Options.style_layers
+            key = GraphKey.of(pooling, content, style, tile, statistic=statistic)
+            parts = ["vgg19", pooling, kind, statistic, *([f"winograd{tile}"] if tile else [])]
+            name = f"{'-'.join(parts)}.onnx"
             add(name, DERIVATIONS[kind](features, key), kind=kind, **asdict(key))
     return files, about
 

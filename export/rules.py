@@ -70,7 +70,7 @@ def _base(b: Backward, n: NodeProto, g: str, i: int) -> str:
     known = b.builder.value_of(power)
     if known is not None and known.size == 1 and known.item() == 2:
         return b.op("Mul", g, b.scale(x, 2.0, x))
-    power = b.op("CastLike", power, x)
+    power = b.cast(power, x)
     less = b.op("Sub", power, b.scalar(1.0, x))
     return b.op("Mul", g, b.op("Mul", power, b.op("Pow", x, less)))
 
@@ -196,7 +196,7 @@ def _reduce_mean(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """y = Σx/m: g/m spread over the summed axes."""
     x, y = n.input[0], n.output[0]
     count = b.op("Div", b.op("Size", x), b.op("Size", y))
-    share = b.op("Div", _kept(b, n, g), b.op("CastLike", count, x))
+    share = b.op("Div", _kept(b, n, g), b.cast(count, x))
     return b.op("Expand", share, b.op("Shape", x))
 
 

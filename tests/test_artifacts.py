@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from ortist.engine.artifacts import COSTS_KEY, Artifacts, GraphKey, cache_directory, write_whole
@@ -30,7 +31,7 @@ from ortist.export.pooling import repool
 SHIPPED = Path(str(resources.files("ortist.models")))
 MANIFEST = json.loads((SHIPPED / "manifest.json").read_text())
 WEIGHTS = "vgg19.weights"
-GRADIENT = "vgg19-average-gradient.onnx"
+GRADIENT = "vgg19-average-gradient-gram.onnx"
 ENTRIES = [MANIFEST["weights"], *MANIFEST["graphs"]]
 GRAPHS = [str(entry["file"]) for entry in MANIFEST["graphs"]]
 DERIVED = [str(entry["file"]) for entry in MANIFEST["graphs"] if entry["kind"] != "features"]
@@ -110,12 +111,26 @@ def test_the_gradient_graph_keeps_the_contract() -> None:
 @pytest.mark.parametrize("name", DERIVED)
 def test_shipped_graphs_are_those_derived_from_the_features(name: str) -> None:
     (entry,) = (entry for entry in MANIFEST["graphs"] if entry["file"] == name)
-    layers = entry["content_layers"], entry["style_layers"]
-    key = GraphKey.of(entry["pooling"], *layers, entry["tile"])
+    choices = {name: entry[name] for name in ("tile", "statistic")}
+    key = GraphKey.of(entry["pooling"], entry["content_layers"], entry["style_layers"], **choices)
     features = onnx.load_model_from_string(Artifacts().features(key.pooling))
     derived = DERIVATIONS[entry["kind"]](features, key).SerializeToString(deterministic=True)
     assert derived == (SHIPPED / name).read_bytes()
-    assert key == replace(DEFAULT_KEY, tile=entry["tile"])
+    assert key == replace(DEFAULT_KEY, **choices)
+    assert key.statistic in name
+
+
+@pytest.mark.parametrize("name", [name for name in DERIVED if "winograd" in name])
+def test_the_runtime_puts_no_nodes_of_its_own_in_graphs_with_a_memory_schedule(
+    name: str, tmp_path: Path
+) -> None:
+    options = Device("cpu", 1)._options(as_written=True)
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(SHIPPED / name, options, providers=["CPUExecutionProvider"])
+    written = onnx.load(SHIPPED / name, load_external_data=False).graph.node
+    run = onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph.node
+    assert len(run) > 200
+    assert {node.name for node in run} <= {node.name for node in written}
 
 
 def test_exporting_the_same_weights_again_gives_the_shipped_bytes(tmp_path: Path) -> None:
@@ -151,7 +166,7 @@ def test_a_key_has_its_layers_once_and_in_network_order() -> None:
     assert key == GraphKey("max", ("conv1_2", "conv5_1"), ("conv1_1", "conv2_1"))
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, "vgg19-average-targets.onnx", GRADIENT])
+@pytest.mark.parametrize("name", [WEIGHTS, "vgg19-average-targets-gram.onnx", GRADIENT])
 def test_a_corrupt_file_is_named_with_its_checksum(models: Path, name: str) -> None:
     checksums = {entry["file"]: entry["sha256"] for entry in ENTRIES}
     data = bytearray((models / name).read_bytes())
@@ -165,7 +180,7 @@ def test_a_corrupt_file_is_named_with_its_checksum(models: Path, name: str) -> N
     assert [file for file, _, intact in Artifacts(models).verify() if not intact] == [name]
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, "vgg19-average-targets.onnx", GRADIENT])
+@pytest.mark.parametrize("name", [WEIGHTS, "vgg19-average-targets-gram.onnx", GRADIENT])
 def test_a_missing_file_is_named(models: Path, name: str) -> None:
     (models / name).unlink()
     with pytest.raises(ArtifactError) as caught:

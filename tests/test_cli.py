@@ -30,6 +30,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 CONTENT = str(EXAMPLES / "content.jpg")
 STYLE = str(EXAMPLES / "style.jpg")
 SMALL = ("--size", "32")
+ESTIMATE = re.compile(r"about \d+ s in all")
+"""How long it will take is told where that is worth telling."""
 
 # Runs the command line where none of the named modules can be imported.
 WITHOUT = """
@@ -93,17 +95,17 @@ def test_end_to_end_without_torch(tmp_path: Path) -> None:
     assert read_image(tmp_path / "out.jpg").shape == (64, 96, 3)
     lines = done.stdout.splitlines()
     assert lines.pop(0) == "96x64 pixels, 60 evaluations"
-    # How long it will take is told where that is worth telling.
-    lines = [line for line in lines if not re.fullmatch(r"about \d+ s in all", line)]
+    lines = [line for line in lines if not ESTIMATE.fullmatch(line)]
     assert [line.partition(":")[0] for line in lines] == ["Iteration 30", "Iteration 60", "out.jpg"]
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [record["iteration"] for record in log] == list(range(1, 61))
-    assert log[-1]["total"] < log[0]["total"] / 10
+    assert log[-1]["total"] < log[0]["total"] / 2
+    assert log[-1]["style"] < log[0]["style"] / 10
 
 
 def test_a_run_says_what_it_did(ortist: Ortist, tmp_path: Path) -> None:
     outcome = ortist("stylize", CONTENT, STYLE, "-o", "out.png", *SMALL, "--steps", "40")
-    lines = outcome.out.splitlines()
+    lines = [line for line in outcome.out.splitlines() if not ESTIMATE.fullmatch(line)]
     number = r"[0-9.e+]+"
     costs = rf": total cost = {number}, content cost = {number}, style cost = {number}"
     assert outcome.code == 0
@@ -327,17 +329,17 @@ def test_force_replaces_what_is_there(ortist: Ortist, tmp_path: Path) -> None:
 
 def test_a_corrupt_model_is_named_with_its_checksum(ortist: Ortist, tmp_path: Path) -> None:
     copy_models(tmp_path / "models")
-    victim = tmp_path / "models" / "vgg19-average-gradient.onnx"
+    victim = tmp_path / "models" / "vgg19-average-gradient-w2.onnx"
     victim.write_bytes(victim.read_bytes()[:-1])
     outcome = ortist("stylize", *OUT, *SMALL, "--models", "models")
     assert outcome.code == 2
     assert re.fullmatch(
-        r"error: .*gradient\.onnx is corrupt: sha256 \w{64}, expected \w{64}\n", outcome.err
+        r"error: .*gradient-w2\.onnx is corrupt: sha256 \w{64}, expected \w{64}\n", outcome.err
     )
     assert files(tmp_path) == sorted(["models", *(f"models/{f}" for f in files(victim.parent))])
     outcome = ortist("info", "--models", "models")
     assert outcome.code == 1
-    assert re.search(r"^CORRUPT +vgg19-average-gradient\.onnx", outcome.out, re.MULTILINE)
+    assert re.search(r"^CORRUPT +vgg19-average-gradient-w2\.onnx", outcome.out, re.MULTILINE)
 
 
 def copy_models(folder: Path) -> None:

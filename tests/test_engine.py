@@ -525,10 +525,10 @@ def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyP
     alive = weakref.WeakSet[Graph]()
     load = engine._load
 
-    def watched(kind: Kind, key: GraphKey) -> Graph:
+    def watched(kind: Kind, key: GraphKey, *, sparing: bool) -> Graph:
         # Of the graphs of the scale before, none is left when those of the next are loaded.
         assert len(alive) < 2
-        graph = load(kind, key)
+        graph = load(kind, key, sparing)
         alive.add(graph)
         return graph
 
@@ -540,6 +540,18 @@ def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyP
     assert not engine._graphs
     del steps
     assert not alive
+
+
+def test_sparing_memory_makes_no_difference_to_the_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = replace(SHORT, statistic="w2", steps=2)
+    kernels = ("direct", "winograd")
+    plain = [Engine("cpu", 1, kernel=k).stylize(CONTENT, STYLE, options).image for k in kernels]
+    monkeypatch.setattr("ortist.engine.engine.SMALL_PIXELS", 0)
+    monkeypatch.setattr("ortist.engine.engine.LARGE_PIXELS", 0)
+    spared = [Engine("cpu", 1, kernel=k).stylize(CONTENT, STYLE, options).image for k in kernels]
+    assert np.array_equal(plain, spared)
 
 
 def test_a_graph_that_failed_to_load_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

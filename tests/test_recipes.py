@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,12 +65,17 @@ def test_a_size_that_is_chosen_replaces_the_sides_of_the_recipe(tmp_path: Path) 
     assert find_recipe(str(path)).with_options(height=300) == Options(height=300, steps=3, scales=2)
 
 
-def test_smoothing_is_meant_for_costs_of_the_usual_size() -> None:
-    standard = RECIPES["standard"]
-    assert standard.with_options(statistic="gram", normalise=False).tv > 0
-    assert standard.with_options(statistic="w2").tv == 0
-    assert standard.with_options(normalise=True).tv == 0
-    assert standard.with_options(normalise=True, tv=3.0).tv == 3
+@pytest.mark.parametrize("chosen", [{"statistic": "gram"}, {"normalise": True}])
+def test_weights_of_a_recipe_are_meant_for_its_costs(chosen: dict[str, Any]) -> None:
+    standard, plain = RECIPES["standard"], Options()
+    same = standard.with_options(statistic="w2", normalise=False)
+    assert same == standard.with_options()
+    assert same.beta != plain.beta
+    assert same.tv > 0
+    other = standard.with_options(**chosen)
+    assert (other.beta, other.tv) == (plain.beta, plain.tv)
+    assert standard.with_options(**chosen, tv=3.0).tv == 3
+    assert RECIPES["notebook"].with_options(beta=7.0, **chosen).beta == 7
 
 
 def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
