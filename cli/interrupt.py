@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the step under way."""
+"""Ctrl-C, and a request to terminate, that wait for the step under way."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from types import FrameType
 
 INTERRUPTED = 130
 """Exit code of a process that Ctrl-C ended: 128 + SIGINT."""
+_SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 @contextmanager
 def deferred_interrupt() -> Iterator[threading.Event]:
     """Within the block the first Ctrl-C sets the event, and only a second one interrupts.
 
-    So no step and no file is torn. A process told to ignore Ctrl-C (nohup) keeps ignoring it.
+    So no step and no file is torn. SIGTERM, by which services and schedulers end a process, does
+    the same. A process told to ignore Ctrl-C (nohup) keeps ignoring it.
     """
     requested = threading.Event()
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
 
-    def request(_number: int, _frame: FrameType | None) -> None:
+    def request(number: int, _frame: FrameType | None) -> None:
         requested.set()
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(number, previous[signal.Signals(number)])
 
-    if previous is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, request)
+    for number, handler in previous.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, request)
     try:
         yield requested
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -364,7 +364,8 @@ def test_a_run_that_ends_early_keeps_the_picture_so_far(ortist: Ortist, tmp_path
     assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
 
 
-def test_ctrl_c_keeps_the_picture_so_far(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_the_picture_so_far(tmp_path: Path, number: signal.Signals) -> None:
     command = process(
         *("stylize", *OUT, *SMALL, "--steps", "1000000", "--log", "log.jsonl"),
         *("--recipe", "notebook", "--print-every", "1"),
@@ -375,7 +376,7 @@ def test_ctrl_c_keeps_the_picture_so_far(tmp_path: Path) -> None:
         assert run.stdout is not None
         assert run.stdout.readline() == "32x21 pixels, 1000000 evaluations\n"
         assert run.stdout.readline().startswith("Iteration 1: ")
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         _, err = run.communicate(timeout=60)
     assert run.returncode == 130
     match = re.fullmatch(
