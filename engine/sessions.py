@@ -132,8 +132,7 @@ class Device:
         Raises:
             ArtifactError: if the model cannot be loaded.
         """
-        options = self._options(as_written)
-        options.enable_mem_reuse = sparing
+        options = self._options(as_written, sparing)
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(weights_folder)
         )
@@ -173,11 +172,12 @@ class Device:
             model, options, providers=providers, enable_fallback=0
         )
 
-    def _options(self, as_written: bool) -> onnxruntime.SessionOptions:
+    def _options(self, as_written: bool, sparing: bool = False) -> onnxruntime.SessionOptions:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         # Twice the peak memory for no gain in speed: sizes change from run to run.
         options.enable_mem_pattern = False
+        options.enable_mem_reuse = sparing
         if as_written:
             options.execution_order = self._runtime.ExecutionOrder.PRIORITY_BASED
             # Fused nodes are new, hence late in that order, and much waits for them.

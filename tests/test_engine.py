@@ -546,12 +546,15 @@ def test_sparing_memory_makes_no_difference_to_the_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = replace(SHORT, statistic="w2", steps=2)
-    kernels = ("direct", "winograd")
-    plain = [Engine("cpu", 1, kernel=k).stylize(CONTENT, STYLE, options).image for k in kernels]
+
+    def pictures() -> list[Pixels]:
+        engines = (Engine("cpu", 1, kernel=kernel) for kernel in ("direct", "winograd"))
+        return [engine.stylize(CONTENT, STYLE, options).image for engine in engines]
+
+    plain = pictures()
     monkeypatch.setattr("ortist.engine.engine.SMALL_PIXELS", 0)
     monkeypatch.setattr("ortist.engine.engine.LARGE_PIXELS", 0)
-    spared = [Engine("cpu", 1, kernel=k).stylize(CONTENT, STYLE, options).image for k in kernels]
-    assert np.array_equal(plain, spared)
+    assert np.array_equal(plain, pictures())
 
 
 def test_a_graph_that_failed_to_load_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
