@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from ortist.cli.interrupt import deferred_interrupt
 from ortist.cli.progress import print_line, progress_bar
-from ortist.cli.sheet import Cell, printable
+from ortist.cli.sheet import Cell
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
 from ortist.engine.images import read_image
 from ortist.engine.pictures import read_pictures
+from ortist.models.errors import printable
 
 _Pixels = NDArray[np.uint8]
 

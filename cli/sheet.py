@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ortist.engine.images import resize_image
+from ortist.models.errors import printable
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
@@ -109,8 +110,3 @@ def _shortened(text: str, width: int) -> str:
     while text and _font().getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
-
-
-def printable(text: str) -> str:
-    """Return what names files, which may have any bytes, as text that can be shown."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

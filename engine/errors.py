@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ortist.models.errors import ArtifactError as ArtifactError
+from ortist.models.errors import DeviceError as DeviceError
+from ortist.models.errors import InputError as InputError
+from ortist.models.errors import OrtistError as OrtistError
+
 if TYPE_CHECKING:
     from ortist.engine.results import Result
-
-
-class OrtistError(Exception):
-    """Base of all errors raised by ortist; the message is one line fit for a user."""
-
-
-class InputError(OrtistError, ValueError):
-    """An image, option or path that cannot be used."""
-
-
-class ArtifactError(OrtistError):
-    """A shipped or exported file is missing, corrupt or of another version."""
-
-
-class DeviceError(OrtistError):
-    """The requested device or execution provider cannot be used here."""
 
 
 class NonFiniteCostError(OrtistError):

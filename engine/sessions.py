@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ortist.engine.errors import ArtifactError, DeviceError, OrtistError
 from ortist.engine.optimiser import Tensor
 from ortist.engine.tiles import Map, layout
+from ortist.models.errors import printable
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -68,7 +69,7 @@ class Graph:
         try:
             values = self._session.run(list(outputs), feeds, self._run_options)
         except Exception as error:  # the runtime's exceptions have no common base but this
-            raise OrtistError(f"onnxruntime cannot run a graph: {_one_line(error)}") from error
+            raise OrtistError(f"onnxruntime cannot run a graph: {error}") from error
         # As they come they keep all memory of the session alive.
         return {name: value.copy() for name, value in zip(outputs, values, strict=True)}
 
@@ -140,7 +141,7 @@ class Device:
             session = self._session(model, options)
         except Exception as error:  # the runtime's exceptions have no common base but this
             raise ArtifactError(
-                f"onnxruntime cannot load a graph on {self.provider}: {_one_line(error)}"
+                f"onnxruntime cannot load a graph on {self.provider}: {error}"
             ) from error
         run_options = self._runtime.RunOptions()
         run_options.only_execute_path_to_fetches = True
@@ -155,7 +156,7 @@ class Device:
         try:
             session = self._session(_IDENTITY, self._options(as_written=False))
         except Exception as error:  # the runtime's exceptions have no common base but this
-            raise DeviceError(f"{self.provider} did not start: {_one_line(error)}") from error
+            raise DeviceError(f"{self.provider} did not start: {error}") from error
         finally:
             self._runtime.set_default_logger_severity(_WARNING)
         if self.provider not in session.get_providers():
@@ -227,8 +228,4 @@ def _preload_cuda(runtime: Any) -> str:
         return ""
     with redirect_stdout(io.StringIO()) as printed:
         runtime.preload_dlls()
-    return _one_line(printed.getvalue()).rstrip(".")
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())
+    return printable(printed.getvalue()).rstrip(".")
