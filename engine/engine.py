@@ -18,7 +18,7 @@ from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.layers import POOLINGS
 from ortist.engine.objective import Objective
 from ortist.engine.optimiser import Tensor
-from ortist.engine.options import Options, check_layers
+from ortist.engine.options import Options, check_choice, check_layers
 from ortist.engine.painting import paint
 from ortist.engine.pictures import Pixels, Styles, read_pictures
 from ortist.engine.results import Costs, Result, Step
@@ -71,8 +71,7 @@ class Engine:
         models: str | Path | None = None,
         kernel: str = "auto",
     ) -> None:
-        if kernel not in KERNELS:
-            raise InputError(f"kernel is {kernel!r}, accepted are {', '.join(KERNELS)}")
+        check_choice("kernel", kernel, KERNELS)
         self._kernel = kernel
         self._device = Device(device, threads)
         self._artifacts = Artifacts(Path(models) if models is not None else None)
@@ -150,8 +149,7 @@ class Engine:
             InputError: for a picture that cannot be used, an unknown layer or pooling.
         """
         check_layers("layers", layers)
-        if pooling not in POOLINGS:
-            raise InputError(f"pooling is {pooling!r}, accepted are {', '.join(POOLINGS)}")
+        check_choice("pooling", pooling, POOLINGS)
         pixels = read_image(image)
         graph = self._graph("features", GraphKey.of(pooling, (), ()), [pixels])
         return graph.run(layers, {"image": to_tensor(pixels)})

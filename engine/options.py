@@ -6,16 +6,19 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 from ortist.engine.errors import InputError
 from ortist.engine.images import MAX_PIXELS, MIN_SIDE, ImageSource
 from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.schedule import Schedule, parse_schedule
 from ortist.engine.statistics import STATISTICS
+from ortist.models.errors import shown
 
 INITS = ("noise", "content", "blank", "uniform", "normal", "style")
 OPTIMISERS = ("adam", "lbfgs")
+ADAM_ONLY = ("learning_rate", "averaging")
+"""Options that mean nothing to other optimisers, which therefore refuse them."""
 LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
 """Layers with their weights, or names that get equal weights of sum 1."""
 MAX_STYLE_SCALE = 1000.0
@@ -112,31 +115,29 @@ class Options:
         self._check_whole("max_pixels", MIN_SIDE**2)
         for name in ("normalise", "rescaled"):
             if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} is {getattr(self, name)!r}, accepted are true and false")
+                value = shown(getattr(self, name))
+                raise InputError(f"{name} is {value}, accepted are true and false")
         _check_weight("tv", self.tv)
         self._check_optimiser()
         if not (_is_finite(self.style_scale) and 0 < self.style_scale <= MAX_STYLE_SCALE):
             raise InputError(
-                f"style_scale is {self.style_scale!r}, accepted are numbers above 0"
+                f"style_scale is {shown(self.style_scale)}, accepted are numbers above 0"
                 f" up to {MAX_STYLE_SCALE:g}"
             )
         if not (_is_finite(self.noise_ratio) and 0 <= self.noise_ratio <= 1):
-            raise InputError(f"noise_ratio is {self.noise_ratio!r}, accepted are 0 to 1")
-        if self.pooling not in POOLINGS:
-            raise InputError(f"pooling is {self.pooling!r}, accepted are {', '.join(POOLINGS)}")
-        if self.statistic not in STATISTICS:
-            raise InputError(
-                f"statistic is {self.statistic!r}, accepted are {', '.join(STATISTICS)}"
-            )
+            raise InputError(f"noise_ratio is {shown(self.noise_ratio)}, accepted are 0 to 1")
+        check_choice("pooling", self.pooling, POOLINGS)
+        check_choice("statistic", self.statistic, STATISTICS)
         self._check_layers()
         if self.style_weights is not None:
-            self._check_style_weights(self.style_weights)
+            self._check_style_weights()
 
     def _check_whole(self, name: str, least: int, most: float = MAX_WHOLE) -> None:
         value = getattr(self, name)
         optional = name in ("width", "height", "scales") and value is None
-        if not optional and (not isinstance(value, Integral) or value < least):
-            raise InputError(f"{name} is {value!r}, accepted are whole numbers from {least}")
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not optional and not (whole and value >= least):
+            raise InputError(f"{name} is {shown(value)}, accepted are whole numbers from {least}")
         if not optional and value > most:
             raise InputError(f"{name} is too large, accepted are whole numbers up to {most}")
 
@@ -150,13 +151,13 @@ class Options:
         return parse_schedule(name, getattr(self, name), positive=name == "learning_rate")
 
     def _check_optimiser(self) -> None:
-        if self.optimiser not in OPTIMISERS:
-            raise InputError(
-                f"optimiser is {self.optimiser!r}, accepted are {', '.join(OPTIMISERS)}"
-            )
+        check_choice("optimiser", self.optimiser, OPTIMISERS)
         if not (_is_finite(self.averaging) and 0 <= self.averaging < 1):
-            raise InputError(f"averaging is {self.averaging!r}, accepted are 0 to below 1")
+            raise InputError(f"averaging is {shown(self.averaging)}, accepted are 0 to below 1")
         self.schedule("learning_rate")
+        for name in ADAM_ONLY:
+            if self.optimiser != "adam" and getattr(self, name) != getattr(Options, name):
+                raise InputError(f"{name} is for adam, but optimiser is {self.optimiser}")
         for name in ("alpha", "beta"):
             schedule = self.schedule(name)
             if self.optimiser == "lbfgs" and not schedule.is_constant:
@@ -173,9 +174,8 @@ class Options:
         if not len(self.content_layers) and not len(self.style_layers):
             raise InputError("content_layers and style_layers are both empty")
 
-    def _check_style_weights(self, weights: object) -> None:
-        if not isinstance(weights, Collection):
-            raise InputError(f"style_weights is {weights!r}, accepted is a sequence of numbers")
+    def _check_style_weights(self) -> None:
+        weights = _members("style_weights", self.style_weights, "is a sequence of numbers")
         for weight in weights:
             _check_weight("style_weights", weight)
         if not sum(weights):
@@ -184,25 +184,40 @@ class Options:
             raise InputError("style_weights have an infinite sum, accepted is a finite one")
 
 
+def check_choice(name: str, value: object, accepted: Collection[str]) -> None:
+    """Raise InputError, which calls it ``name``, unless ``value`` is one of those accepted."""
+    # Not `in` alone: arrays compare by element.
+    if not (isinstance(value, str) and value in accepted):
+        raise InputError(f"{name} is {shown(value)}, accepted are {', '.join(accepted)}")
+
+
 def check_layers(name: str, layers: object) -> None:
     """Raise InputError, which calls them ``name``, unless ``layers`` is a collection of layers."""
-    if not isinstance(layers, Collection) or isinstance(layers, str | bytes):
-        raise InputError(f"{name} is {layers!r}, accepted are several layers, as in ('conv1_1',)")
-    for layer in layers:
-        if layer not in LAYERS:
+    for layer in _members(name, layers, "are several layers, as in ('conv1_1',)"):
+        if not (isinstance(layer, str) and layer in LAYERS):
             raise InputError(
-                f"{name} has unknown layer {layer!r}, accepted are {', '.join(LAYERS)}"
+                f"{name} has unknown layer {shown(layer)}, accepted are {', '.join(LAYERS)}"
             )
+
+
+def _members(name: str, value: object, accepted: str) -> list[Any]:
+    """Return what a collection contains; InputError if it is none, or a text."""
+    try:
+        if isinstance(value, Collection) and not isinstance(value, str | bytes):
+            return list(value)
+    except TypeError:  # an array without dimensions
+        pass
+    raise InputError(f"{name} is {shown(value)}, accepted {accepted}")
 
 
 def _check_weight(name: str, value: object) -> None:
     if not (_is_finite(value) and value >= 0):
-        raise InputError(f"{name} is {value!r}, accepted are finite numbers from 0")
+        raise InputError(f"{name} is {shown(value)}, accepted are finite numbers from 0")
 
 
 def _is_finite(value: object) -> TypeGuard[float]:
     """Whether this is a number that a float can hold."""
     try:
-        return isinstance(value, Real) and math.isfinite(value)
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an int beyond the floats
         return False

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ortist.engine.errors import InputError
-from ortist.engine.options import Options
+from ortist.engine.options import ADAM_ONLY, Options
+from ortist.models.errors import shown
 
 SIZES = frozenset({"size", "width", "height"})
 DEFAULT_RECIPE = "standard"
@@ -33,7 +34,8 @@ class Recipe:
         """Return the options of the recipe, but for those that are chosen.
 
         Any of size, width and height replaces them all. The recipe's ``beta`` and ``tv`` suit the
-        size of its costs: they are left out with another ``statistic`` or ``normalise``.
+        size of its costs: they are left out with another ``statistic`` or ``normalise``, as is what
+        is for Adam with another ``optimiser``.
 
         Raises:
             InputError: for an unknown option or a value out of range.
@@ -43,7 +45,7 @@ class Recipe:
         for name in values:
             if name not in known:
                 raise InputError(
-                    f"recipe {self.name} has unknown option {name!r}, accepted are"
+                    f"recipe {self.name} has unknown option {shown(name)}, accepted are"
                     f" {', '.join(known)}"
                 )
         return Options(**values)
@@ -55,10 +57,17 @@ class Recipe:
             left_out |= SIZES
         for name in ("statistic", "normalise"):
             own = self.options.get(name, getattr(Options, name))
-            if chosen.get(name, own) != own:
+            if not _equal(chosen.get(name, own), own):
                 left_out |= {"beta", "tv"}
+        if not _equal(chosen.get("optimiser", "adam"), "adam"):
+            left_out |= set(ADAM_ONLY)
         kept = {name: value for name, value in self.options.items() if name not in left_out}
         return {**kept, **chosen}
+
+
+def _equal(value: object, own: object) -> bool:
+    """Whether a value, which may be an array that compares by element, is that of a recipe."""
+    return type(value) is type(own) and value == own
 
 
 _PAINTING = {
@@ -110,7 +119,9 @@ def find_recipe(name: str) -> Recipe:
     path = Path(name)
     if path.suffix != ".toml":
         known = ", ".join(RECIPES)
-        raise InputError(f"unknown recipe {name!r}, accepted are {known} and files named *.toml")
+        raise InputError(
+            f"unknown recipe {shown(name)}, accepted are {known} and files named *.toml"
+        )
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -120,7 +131,7 @@ def find_recipe(name: str) -> Recipe:
     base, about = values.pop("recipe", DEFAULT_RECIPE), str(values.pop("about", ""))
     if base not in list(RECIPES):
         raise InputError(
-            f"recipe '{path}' starts from unknown recipe {base!r},"
+            f"recipe '{path}' starts from unknown recipe {shown(base)},"
             f" accepted are {', '.join(RECIPES)}"
         )
     return Recipe(str(path), about, RECIPES[base]._merged(values))

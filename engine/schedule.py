@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 from ortist.engine.errors import InputError
+from ortist.models.errors import shown
 
 SYNTAX = "'1,10' (from 1 to 10, straight), '1,10@0.3' (10 from 30 % on), '1|10@0.3' (a step there)"
 """What schedules look like as text."""
@@ -59,7 +60,7 @@ def parse_schedule(name: str, value: object, positive: bool = False) -> Schedule
     try:
         if isinstance(value, str):
             schedule = _parse(value)
-        elif isinstance(value, Real):
+        elif isinstance(value, Real) and not isinstance(value, bool):
             schedule = Schedule(((0.0, float(value)),))
         else:
             raise TypeError
@@ -68,7 +69,9 @@ def parse_schedule(name: str, value: object, positive: bool = False) -> Schedule
     except (TypeError, ValueError, OverflowError):
         pass
     least = "above 0" if positive else "from 0"
-    raise InputError(f"{name} is {value!r}, accepted are numbers {least}, or over the run {SYNTAX}")
+    raise InputError(
+        f"{name} is {shown(value)}, accepted are numbers {least}, or over the run {SYNTAX}"
+    )
 
 
 def _parse(text: str) -> Schedule:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ortist.engine.errors import ArtifactError, DeviceError, OrtistError
 from ortist.engine.optimiser import Tensor
 from ortist.engine.tiles import Map, layout
-from ortist.models.errors import printable
+from ortist.models.errors import printable, shown
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -90,7 +90,7 @@ class Device:
     def __init__(self, name: str = "auto", threads: int | None = None) -> None:
         if threads is not None and not (type(threads) is int and 1 <= threads <= MAX_THREADS):
             raise DeviceError(
-                f"threads is {threads}, accepted are whole numbers from 1 to {MAX_THREADS}"
+                f"threads is {shown(threads)}, accepted are whole numbers from 1 to {MAX_THREADS}"
             )
         self._runtime = _import_runtime()
         self._threads = threads or 0
@@ -203,6 +203,8 @@ def _import_runtime() -> Any:
 
 def _provider(device: str, available: list[str]) -> str:
     """Return the execution provider for ``device``."""
+    if not isinstance(device, str):
+        raise DeviceError(f"device is {shown(device)}, accepted are {', '.join(DEVICES)}")
     if device == "cpu":
         return _CPU
     if device == "auto":
@@ -218,7 +220,7 @@ def _provider(device: str, available: list[str]) -> str:
     provider = _CUDA if device == "cuda" else device
     if provider not in available:
         accepted = ", ".join((*DEVICES, *available))
-        raise DeviceError(f"unknown device {device!r}, accepted are {accepted}")
+        raise DeviceError(f"unknown device {shown(device)}, accepted are {accepted}")
     return provider
 
 

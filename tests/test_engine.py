@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import shutil
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -588,7 +589,18 @@ def test_threads_are_whole_numbers_from_1(threads: Any) -> None:
 
 
 def test_a_models_folder_may_be_elsewhere(engine: Engine, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"cannot read .*manifest\.json"):
+    folder = shutil.copytree(str(resources.files("ortist.models")), tmp_path / "models")
+    elsewhere = Engine("cpu", threads=2, models=folder, kernel="direct")
+    expected, actual = (one.stylize(CONTENT, STYLE, SHORT) for one in (engine, elsewhere))
+    assert actual.image.tobytes() == expected.image.tobytes()
+    # It is that folder's files which are used.
+    (Path(folder) / "vgg19.weights").write_bytes(b"other weights")
+    with pytest.raises(ArtifactError, match=r"models/vgg19\.weights is corrupt"):
+        Engine("cpu", models=folder).stylize(CONTENT, STYLE, SHORT)
+
+
+def test_a_missing_models_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"cannot read .*none/manifest\.json"):
         Engine(models=tmp_path / "none")
 
 
@@ -711,7 +723,9 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"optimiser": "sgd"}, "optimiser is 'sgd', accepted are adam, lbfgs"),
         ({"averaging": 1}, "averaging is 1, accepted are 0 to below 1"),
         ({"scales": 0}, "scales is 0, accepted are whole numbers from 1"),
-        ({"learning_rate": 10**400}, "learning_rate is 10+, accepted are numbers above 0"),
+        ({"learning_rate": 10**400}, "learning_rate is 10+…, accepted are numbers above 0"),
+        ({"optimiser": "lbfgs", "learning_rate": 3}, "learning_rate is for adam, but optimiser is"),
+        ({"optimiser": "lbfgs", "averaging": 0.9}, "averaging is for adam, but optimiser is lbfgs"),
         ({"alpha": None}, "alpha is None, accepted are numbers from 0"),
         ({"noise_ratio": "1"}, "noise_ratio is '1', accepted are 0 to 1"),
         ({"style_scale": 1e200}, r"style_scale is 1e\+200, accepted are .* above 0 up to 1000"),
