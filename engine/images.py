@@ -393,6 +393,8 @@ def _pixels(image: Image.Image, label: str, max_pixels: int, min_side: int) -> N
         transparent = _decode(image)
     except _DECODE_ERRORS as error:
         raise InputError(f"{label} is truncated or damaged: {error}") from error
+    except (AssertionError, AttributeError) as error:  # Pillow looks for a file that it has closed
+        raise InputError(f"{label} was closed before it was decoded") from error
     if transparent is None:
         rgb = _rgb(image, label)
     else:
@@ -415,7 +417,7 @@ def _decode(image: Image.Image) -> NDArray[np.bool_] | None:
     if samples is None:
         return None
     same: NDArray[np.bool_] = np.equal(samples, np.asarray(color))
-    return same if same.ndim == 2 else np.all(same, axis=-1, keepdims=False)
+    return same if same.ndim == 2 else np.all(same, axis=-1)
 
 
 def _samples(image: Image.Image, color: Any) -> NDArray[Any] | None:

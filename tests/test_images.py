@@ -330,6 +330,13 @@ def test_a_file_that_cannot_be_read() -> None:
         read_image("/proc/self/mem")
 
 
+def test_an_image_that_was_closed_before_it_was_decoded() -> None:
+    with Image.open(encoded(Image.fromarray(picture()), "PNG")) as image:
+        pass
+    with pytest.raises(InputError, match=r"^image (was|is truncated or damaged: .*) closed"):
+        read_image(image)
+
+
 class Failing:
     """A file object of a library with errors of its own."""
 
