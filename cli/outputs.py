@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import IO, Self, TypeAlias
 
 from ortist.engine import InputError, Step
+from ortist.engine.files import reason
 from ortist.engine.images import check_extension, check_output, check_writable, write_image
 
 MOST_NUMBERED = 100_000
@@ -85,9 +85,9 @@ class Pictures:
                 f"save_every is {self.every}, which makes {self.steps // self.every} pictures;"
                 f" accepted are {MOST_NUMBERED}"
             )
-        if self.every and not self.force:
+        if self.every:
             for _, path in self._numbered():
-                check_output(path, size=size)
+                check_output(path, self.force, size)
 
     def outputs(self) -> Iterator[Output]:
         """Yield all files that may be written."""
@@ -126,9 +126,15 @@ class Log(OptionalFile):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._stream is not None:
-            with contextlib.suppress(OSError):  # of a line whose writing failed before
-                self._stream.close()
+        if self._stream is None:
+            return
+        try:
+            # Some disks tell only here that a line did not get there.
+            with self._stream:
+                os.fsync(self._stream.fileno())
+        except OSError as failure:
+            if error is None:  # else of a line whose writing failed before
+                raise self._failed(failure) from failure
 
     def write(self, step: Step) -> None:
         """Add the record of ``step``: its iteration, costs and seconds."""
@@ -149,4 +155,7 @@ class Log(OptionalFile):
                 self._stream = self._path.open("w", encoding="utf-8", buffering=1)
             self._stream.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise InputError(f"log '{self._path}' cannot be written: {error.strerror}") from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> InputError:
+        return InputError(f"log '{self._path}' cannot be written: {reason(error)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ class Plot(OptionalFile):
         super().check()
         if self._path is None:
             return
+        # It would tell that it cannot keep its list of fonts, which takes nothing from a plot.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
         try:
             import matplotlib.figure  # noqa: F401 (whether it is there)
         except ImportError:
@@ -63,8 +66,8 @@ class Plot(OptionalFile):
         if self._path is None:
             return
         figure = draw_costs(self._costs, self._changes)
-        with written_whole(self._path) as scratch:
-            figure.savefig(scratch, format=self._path.suffix[1:].lower(), dpi=150)
+        with written_whole(self._path) as stream:
+            figure.savefig(stream, format=self._path.suffix[1:].lower(), dpi=150)
 
 
 def draw_costs(costs: dict[str, array[float]], changes: Sequence[int]) -> Figure:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,11 +81,11 @@ class Timelapse(OptionalFile):
         frames = [resize_image(frame, width, height) for frame in self._frames]
         if frames and np.array_equal(frames[-1], last):
             frames.pop()
-        with written_whole(self._path) as scratch:
+        with written_whole(self._path) as stream:
             if _is_video(self._path):
-                _write_video([*frames, last], scratch)
+                stream.write(_video([*frames, last]))
             else:
-                _write_animation([*frames, last], scratch, self._path.suffix.lower())
+                _write_animation([*frames, last], stream, self._path.suffix.lower())
 
 
 def _is_video(path: Path) -> bool:
@@ -99,22 +101,21 @@ def _limited(pixels: _Pixels, even: bool = False) -> _Pixels:
     return resize_image(pixels, *sides)
 
 
-def _write_animation(frames: list[_Pixels], path: Path, extension: str) -> None:
+def _write_animation(frames: list[_Pixels], stream: IO[bytes], extension: str) -> None:
     file_format, settings = _ENCODERS[extension]
     milliseconds = [round(1000 * FRAME_SECONDS)] * len(frames)
     milliseconds[-1] = round(1000 * HOLD_SECONDS)
     images = _in_256_colours(frames) if file_format == "GIF" else map(Image.fromarray, frames)
     first, *others = images
-    with path.open("xb") as stream:
-        first.save(
-            stream,
-            file_format,
-            save_all=True,
-            append_images=others,
-            duration=milliseconds,
-            loop=0,
-            **settings,
-        )
+    first.save(
+        stream,
+        file_format,
+        save_all=True,
+        append_images=others,
+        duration=milliseconds,
+        loop=0,
+        **settings,
+    )
 
 
 def _in_256_colours(frames: list[_Pixels]) -> list[Image.Image]:
@@ -141,8 +142,8 @@ def _ffmpeg() -> str:
     return program
 
 
-def _write_video(frames: list[_Pixels], path: Path) -> None:
-    """Write H.264 in MP4.
+def _video(frames: list[_Pixels]) -> bytes:
+    """Return H.264 in MP4.
 
     Not with imageio_ffmpeg.write_frames: it does not say whether ffmpeg succeeded.
     """
@@ -150,16 +151,19 @@ def _write_video(frames: list[_Pixels], path: Path) -> None:
     command = [_ffmpeg(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-s", f"{width}x{height}", "-r", f"{1 / FRAME_SECONDS:g}", "-i", "-"]
     command += ["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"]
-    command += ["-movflags", "+faststart", "-f", "mp4", str(path)]
+    command += ["-movflags", "+faststart", "-f", "mp4"]
     hold = [frames[-1]] * round(HOLD_SECONDS / FRAME_SECONDS - 1)
-    # A file takes any number of messages; a pipe that nobody reads would fill up.
-    with tempfile.TemporaryFile() as messages:
-        code = _feed(command, [*frames, *hold], messages.fileno())
+    # ffmpeg needs a file to go back in. Messages have one as well, since it takes any number of
+    # them; a pipe that nobody reads would fill up.
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as messages:
+        video = Path(folder) / "video.mp4"
+        code = _feed([*command, str(video)], [*frames, *hold], messages.fileno())
         if code:
             messages.seek(0)
             lines = messages.read().decode(errors="replace").split("\n")
-            reason = next((line.strip() for line in lines if line.strip()), f"exit code {code}")
-            raise OSError(f"ffmpeg: {reason}")
+            ending = signal.strsignal(-code) if code < 0 else f"exit code {code}"
+            raise OSError(f"ffmpeg: {next((line for line in lines if line.strip()), ending)}")
+        return video.read_bytes()
 
 
 def _feed(command: list[str], frames: Iterable[_Pixels], messages: int) -> int:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import io
 import math
 import os
-import secrets
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -32,6 +31,14 @@ from PIL import (  # noqa: F401 (importing a plugin registers its format)
 )
 
 from ortist.engine.errors import InputError
+from ortist.engine.files import (
+    TooLongError,
+    find_target,
+    read_limited,
+    read_regular,
+    reason,
+    write_whole,
+)
 
 ImageSource: TypeAlias = str | os.PathLike[str] | IO[bytes] | Image.Image | NDArray[np.uint8]
 """A path, a binary file object, a Pillow image, or an array uint8 (H, W, 3) in RGB."""
@@ -40,6 +47,11 @@ MIN_SIDE = 16
 """Smallest side in pixels: after four poolings one position is left."""
 MAX_PIXELS = 64_000_000
 """Largest picture read or painted unless the caller allows more."""
+
+_BYTES_PER_PIXEL = 8
+"""Most that a pixel takes in a file: 16 bits in each of four channels, uncompressed."""
+_BYTES_BESIDE = 64_000_000
+"""Bytes of profiles, previews and further frames that a file may have besides."""
 
 INPUT_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 
@@ -72,6 +84,11 @@ _DECODE_ERRORS = (
     UserWarning,  # where the program turns warnings into errors
 )
 
+# How Pillow names the samples of PNG files that it changes when it decodes them.
+_UPPER_BYTES = "RGB;16B"
+_STRETCHED = {"L;2": 85, "L;4": 17}
+"""By what samples of 2 and 4 bits are multiplied."""
+
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -95,11 +112,12 @@ def read_image(
     """Read a picture in any usual mode as 8-bit RGB, upright, its first frame if it moves.
 
     Transparency is laid on white, 16-bit values are divided by 257, EXIF orientation is applied,
-    colour profiles are ignored. The size is checked before anything is decoded.
+    colour profiles are ignored. The size is checked before anything is decoded, and of a file no
+    more is read than a picture of ``max_pixels`` can take.
 
     Args:
-        source: a path, a binary file object (read from its position to its end), a Pillow image,
-            or an array uint8 (H, W, 3), which is returned as it is.
+        source: the path of a regular file, a binary file object (read from its position to its
+            end), a Pillow image, or an array uint8 (H, W, 3), which is returned as it is.
         name: what messages call the picture, for example ``"content image"``.
         max_pixels: most pixels accepted.
         min_side: fewest pixels accepted for either side.
@@ -108,7 +126,8 @@ def read_image(
         uint8 (H, W, 3), RGB.
 
     Raises:
-        InputError: if the source is missing, not a picture, damaged, too small or too large.
+        InputError: if the source is missing, cannot be read, or is not a picture, damaged, too
+            small or too large.
     """
     if isinstance(source, np.ndarray):
         _check_array(source, name)
@@ -116,7 +135,8 @@ def read_image(
         return source
     if isinstance(source, Image.Image):
         return _pixels(source, name, max_pixels, min_side)
-    with _stream(source, name) as (stream, label), _identify(stream, label) as image:
+    label = f"{name} '{os.fspath(source)}'" if isinstance(source, str | os.PathLike) else name
+    with _identify(_encoded(source, label, max_pixels), label) as image:
         return _pixels(image, label, max_pixels, min_side)
 
 
@@ -248,19 +268,16 @@ def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:
     """Check that a file can be made at ``path``, of whatever kind; leaves no trace.
 
     Raises:
-        InputError: if ``path`` is a folder, exists and ``force`` is false, or its folder is
-            missing or not writable.
+        InputError: if ``path`` leads to something else than a regular file, the file exists and
+            ``force`` is false, or its folder is missing or not writable.
     """
     label = f"output '{os.fspath(path)}'"
-    target = _target(path)
     try:
-        target.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        raise InputError(f"{label} cannot be written: {error.strerror}") from error
-    if target.is_dir():
-        raise InputError(f"{label} is a directory")
+        target = find_target(path)
+    except IsADirectoryError:
+        raise InputError(f"{label} is a directory") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{label} cannot be written: {reason(error)}") from error
     if target.exists():
         if not force:
             raise InputError(f"{label} exists; --force (force=True) replaces it")
@@ -280,37 +297,33 @@ def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:
 def write_image(pixels: NDArray[np.uint8], path: str | os.PathLike[str]) -> None:
     """Write uint8 (H, W, 3) to ``path``, whole or not at all, replacing what is there.
 
-    The extension names the format. The file is made beside its place and then moved there, so
-    that a reader never sees half of it; a symbolic link keeps pointing to the file written.
+    The extension names the format; see :func:`~ortist.engine.files.write_whole`.
 
     Raises:
         InputError: if the extension is unknown or the file cannot be written.
     """
     file_format, settings = _encoder(path)
     _check_array(pixels, "picture to write")
-    with written_whole(path) as scratch, scratch.open("xb") as stream:
+    with written_whole(path) as stream:
         Image.fromarray(pixels).save(stream, file_format, **settings)
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to; what is there at the end is moved to ``path``.
+def written_whole(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
+    """Give a stream to write to; what is in it at the end becomes the file.
+
+    Encoders write to memory because Pillow's overlook it if a disk takes a part only.
 
     Raises:
         InputError: in place of the OSError or ValueError of a file that cannot be written.
     """
-    target = _target(path)
-    # Unlike one of tempfile's, a file opened in the usual way gets the permissions of the umask.
-    scratch = target.with_name(f".ortist-{secrets.token_hex(8)}.tmp")
+    stream = io.BytesIO()
     try:
-        yield scratch
-        if target.exists():
-            scratch.chmod(target.stat().st_mode)
-        scratch.replace(target)
+        yield stream
+        write_whole(Path(path), stream.getvalue())
     except (OSError, ValueError) as error:
-        raise InputError(f"output '{os.fspath(path)}' cannot be written: {error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+        message = f"output '{os.fspath(path)}' cannot be written: {reason(error)}"
+        raise InputError(message) from error
 
 
 def _encoder(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
@@ -318,48 +331,42 @@ def _encoder(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     return _ENCODERS[Path(path).suffix.lower()]
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
+def _encoded(source: str | os.PathLike[str] | IO[bytes], label: str, max_pixels: int) -> io.BytesIO:
+    """Read a file or file object to its end, or to where it is more than a picture may be."""
+    limit = _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE
     try:
-        return Path(os.path.realpath(path))
-    except ValueError as error:
-        raise InputError(f"output {os.fspath(path)!r} cannot be written: {error}") from error
-
-
-@contextmanager
-def _stream(
-    source: str | os.PathLike[str] | IO[bytes], name: str
-) -> Iterator[tuple[IO[bytes], str]]:
-    """Open ``source`` as a seekable binary stream and say what to call it in messages."""
-    if not isinstance(source, str | os.PathLike):
-        yield _buffered(source, name), name
-        return
-    label = f"{name} '{os.fspath(source)}'"
-    try:
-        stream = Path(source).open("rb")  # noqa: SIM115 (closed below; only opening is guarded)
+        if isinstance(source, str | os.PathLike):
+            return io.BytesIO(read_regular(source, limit))
+        return io.BytesIO(read_limited(_reader(source, label), limit))
+    except (InputError, MemoryError):
+        raise
     except FileNotFoundError:
         raise InputError(f"{label} does not exist") from None
     except IsADirectoryError:
         raise InputError(f"{label} is a directory") from None
+    except TooLongError:
+        raise InputError(
+            f"{label} has more than {limit} bytes, which is more than a picture of {max_pixels}"
+            " pixels takes (raise max_pixels, --max-pixels)"
+        ) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{label} cannot be opened: {error}") from error
-    with stream:
-        yield stream if stream.seekable() else _buffered(stream, label), label
+        raise InputError(f"{label} cannot be read: {reason(error)}") from error
+    except Exception as error:  # a file object may raise anything
+        raise InputError(f"{label} cannot be read: {error}") from error
 
 
-def _buffered(source: IO[bytes], label: str) -> IO[bytes]:
+def _reader(source: IO[bytes], label: str) -> Callable[[int], bytes]:
     read = getattr(source, "read", None)
-    if read is None:
+    if not callable(read):
         raise InputError(
             f"{label} is of type {type(source).__name__}; accepted are a path, a binary file"
             " object, a Pillow image, or an array uint8 (height, width, 3)"
         )
-    data = read()
-    if not isinstance(data, bytes):
-        raise InputError(f"{label}: the file object must be opened in binary mode")
-    return io.BytesIO(data)
+    reader: Callable[[int], bytes] = read
+    return reader
 
 
-def _identify(stream: IO[bytes], label: str) -> Image.Image:
+def _identify(stream: io.BytesIO, label: str) -> Image.Image:
     """Find the reader for ``stream``; only headers are read.
 
     ``Image.open`` would do, but it warns about large images by a process-wide limit before their
@@ -383,24 +390,84 @@ def _identify(stream: IO[bytes], label: str) -> Image.Image:
 def _pixels(image: Image.Image, label: str, max_pixels: int, min_side: int) -> NDArray[np.uint8]:
     check_size(image.width, image.height, label, max_pixels, min_side)
     try:
-        image.load()
+        transparent = _decode(image)
     except _DECODE_ERRORS as error:
         raise InputError(f"{label} is truncated or damaged: {error}") from error
-    rgb = _rgb(image, label)
+    except (AssertionError, AttributeError) as error:  # Pillow looks for a file that it has closed
+        raise InputError(f"{label} was closed before it was decoded") from error
+    if transparent is None:
+        rgb = _rgb(image, label)
+    else:
+        rgb = _rgb(image, label, opaque=True)
+        rgb.paste("white", mask=Image.fromarray(transparent))
     # After load: PNG may keep its EXIF at the end, and TIFF turns itself upright.
     method = _UPRIGHT.get(_orientation(image))
     return np.asarray(rgb if method is None else rgb.transpose(method))
 
 
-def _rgb(image: Image.Image, label: str) -> Image.Image:
+def _decode(image: Image.Image) -> NDArray[np.bool_] | None:
+    """Decode the pixels; return where a PNG has its transparent color if Pillow does not see it.
+
+    Returns:
+        bool (H, W), or None where there is no such color or Pillow sees it.
+    """
+    color = image.info.get("transparency")
+    samples = None if color is None else _samples(image, color)
+    image.load()
+    if samples is None:
+        return None
+    same: NDArray[np.bool_] = np.equal(samples, np.asarray(color))
+    return same if same.ndim == 2 else np.all(same, axis=-1)
+
+
+def _samples(image: Image.Image, color: Any) -> NDArray[Any] | None:
+    """Return the samples as the PNG has them, which is how it gives its transparent ``color``.
+
+    Pillow stretches samples of 2 and 4 bits, keeps the upper byte of those of 16 bits in RGB, and
+    does not look for the color in grayscale of 16 bits.
+
+    Returns:
+        (H, W) or (H, W, 3), or None for samples that Pillow leaves as they are.
+    """
+    if image.mode.startswith("I"):
+        return np.asarray(image)
+    tiles = image.tile if isinstance(image, PngImagePlugin.PngImageFile) else []
+    rawmode = str(tiles[0][3]) if tiles else None
+    if rawmode in _STRETCHED:
+        return np.asarray(image) // _STRETCHED[rawmode]
+    if image.mode == "RGB" and (rawmode == _UPPER_BYTES or max(color) > 255):
+        # An image that was decoded elsewhere has the upper bytes only.
+        lower = _lower_bytes(image) if rawmode else np.mod(color, 256)
+        return 256 * np.asarray(image).astype(np.uint16) + lower
+    return None
+
+
+def _lower_bytes(image: Any) -> NDArray[np.uint8]:
+    """Return the lower bytes of the samples, (H, W, 3), of a PNG in RGB with 16 bits."""
+    image.fp.seek(0)
+    again: Any = PngImagePlugin.PngImageFile(image.fp)
+    codec, extents, offset, _ = again.tile[0]
+    # With the bytes in the wrong order it is the upper ones that are dropped.
+    again.tile = [(codec, extents, offset, "RGB;16L")]
+    return np.asarray(again)
+
+
+def _rgb(image: Image.Image, label: str, opaque: bool = False) -> Image.Image:
+    """Return a decoded picture as 8-bit RGB, laid on white unless it is to be taken as opaque."""
     if image.mode == "F":
         raise InputError(f"{label} has floating-point pixels; 8 or 16 bits a channel are accepted")
     if image.mode.startswith("I"):
         return _from_16_bits(image, label).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+    try:
+        if opaque or not image.has_transparency_data:
+            return image.convert("RGB")
+        # Pillow has no way from La to RGBA but over LA.
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    except (*_DECODE_ERRORS, ImportError) as error:  # LAB needs a part that Pillow may be without
+        raise InputError(
+            f"{label} has pixels of mode {image.mode}, which cannot become RGB: {error}"
+        ) from error
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def _from_16_bits(image: Image.Image, label: str) -> Image.Image:

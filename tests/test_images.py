@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import stat
 import struct
-import threading
+import sys
 import zlib
 from functools import partial
 from pathlib import Path
@@ -53,13 +54,16 @@ def assert_close(actual: NDArray[np.uint8], expected: NDArray[np.uint8], toleran
     assert np.abs(actual.astype(int) - expected.astype(int)).max() <= tolerance
 
 
-def png_header(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
+
+def png_header(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0"))
+    return (
+        b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0"))
+    )
 
 
 def test_the_same_picture_comes_from_every_kind_of_source(tmp_path: Path) -> None:
@@ -123,6 +127,81 @@ def test_a_palette_with_several_alphas_is_laid_on_white() -> None:
     pixels = read_image(encoded(image, "PNG", transparency=bytes([51, 255])))
     assert pixels[0, 0].tolist() == [204, 204, 204]
     assert pixels[0, 19].tolist() == [200, 10, 10]
+
+
+MODES = (
+    *("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX"),
+    *("RGBa", "La", "I;16", "I;16L", "I;16B", "I;16N"),
+)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_of_pillow_is_read_or_refused(mode: str) -> None:
+    image = Image.new(mode, (20, 20))
+    if mode == "F":
+        with pytest.raises(InputError, match="floating-point pixels"):
+            read_image(image)
+    else:
+        assert read_image(image).shape == (20, 20, 3)
+
+
+def test_a_mode_that_pillow_cannot_convert(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Pillow may be built without what LAB needs.
+    monkeypatch.delattr("PIL.ImageCms", raising=False)
+    monkeypatch.setitem(sys.modules, "PIL.ImageCms", None)
+    with pytest.raises(InputError, match=r"^image has pixels of mode LAB, which cannot become RGB"):
+        read_image(Image.new("LAB", (20, 20)))
+
+
+def test_premultiplied_grey_is_laid_on_white() -> None:
+    straight = Image.merge("LA", [Image.new("L", (20, 20), 55), Image.new("L", (20, 20), 128)])
+    assert_close(read_image(straight.convert("La")), np.full((20, 20, 3), 155, np.uint8), 1)
+
+
+def png_with_transparent_color(samples: NDArray[np.int64], depth: int, color: list[int]) -> bytes:
+    """A PNG, grayscale (H, W) or RGB (H, W, 3), with samples of ``depth`` bits."""
+    bits = samples[..., np.newaxis] >> np.arange(depth - 1, -1, -1) & 1
+    rows = np.packbits(bits.reshape(len(samples), -1).astype(np.uint8), axis=1)
+    lines = np.pad(rows, ((0, 0), (1, 0)))  # no filter
+    kind = 0 if samples.ndim == 2 else 2
+    header = struct.pack(">IIBBBBB", samples.shape[1], len(samples), depth, kind, 0, 0, 0)
+    transparent = struct.pack(f">{len(color)}H", *color)
+    parts = ((b"IHDR", header), (b"tRNS", transparent), (b"IDAT", zlib.compress(lines.tobytes())))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in (*parts, (b"IEND", b"")))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_the_transparent_color_of_a_gray_png_is_laid_on_white(depth: int) -> None:
+    most = 2**depth - 1
+    samples = np.arange(32 * 32).reshape(32, 32) * 129 & most
+    for color in {0, 1, most // 2, most}:
+        pixels = read_image(io.BytesIO(png_with_transparent_color(samples, depth, [color])))
+        gray = np.where(samples == color, 255, np.rint(samples * 255 / most)).astype(np.uint8)
+        np.testing.assert_array_equal(pixels, np.repeat(gray[..., np.newaxis], 3, axis=-1))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("color", [[0, 0, 0], [0x1234, 0x5678, 0x9ABC], [200, 100, 50]])
+def test_the_transparent_color_of_16_bits_is_told_from_its_neighbors(
+    color: list[int], lazy: bool
+) -> None:
+    samples = np.repeat(np.arange(32 * 32).reshape(32, 32, 1), 3, axis=-1) + color
+    stream = io.BytesIO(png_with_transparent_color(samples, 16, color))
+    pixels = read_image(Image.open(stream) if lazy else stream)
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    # Those after it differ in their lower bytes only, all of which Pillow drops.
+    np.testing.assert_array_equal(pixels.reshape(-1, 3)[1:], samples.reshape(-1, 3)[1:] >> 8)
+
+
+def test_the_transparent_color_of_16_bits_in_an_image_decoded_elsewhere() -> None:
+    color = [0x1234, 0x5678, 0x9ABC]
+    samples = np.tile([0x3400, 0x7800, 0xBC00], (20, 20, 1))  # its lower bytes as the upper ones
+    samples[:10] = color
+    image = Image.open(io.BytesIO(png_with_transparent_color(samples, 16, color)))
+    image.load()
+    pixels = read_image(image)
+    assert np.all(pixels[:10] == 255)
+    assert np.all(pixels[10:] == [0x34, 0x78, 0xBC])
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
@@ -189,14 +268,97 @@ def test_the_first_frame_of_an_animation_is_read(file_format: str) -> None:
     np.testing.assert_array_equal(read_image(stream), np.asarray(frames[0]))
 
 
-def test_reading_from_a_pipe(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_reading_from_a_pipe(buffering: int) -> None:
+    reading, writing = os.pipe()
     data = encoded(Image.fromarray(picture()), "PNG").getvalue()
-    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
-    writer.start()
-    np.testing.assert_array_equal(read_image(pipe), picture())
-    writer.join()
+    os.write(writing, data)
+    os.close(writing)
+    with os.fdopen(reading, "rb", buffering) as stream:
+        np.testing.assert_array_equal(read_image(stream), picture())
+
+
+class Endless(io.RawIOBase):
+    """Zeros without end, and how many were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = 0
+
+    def read(self, size: int = -1) -> bytes:
+        assert size >= 0, "all of it would be endless"
+        self.given += size
+        return bytes(size)
+
+
+def test_an_endless_stream_is_read_up_to_what_a_picture_can_take() -> None:
+    stream = Endless()
+    with pytest.raises(InputError) as caught:
+        read_image(stream, name="style image", max_pixels=1_000_000)  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "style image has more than 72000000 bytes, which is more than a picture of 1000000 pixels"
+        " takes (raise max_pixels, --max-pixels)"
+    )
+    assert stream.given == 72_000_001
+
+
+def test_a_file_larger_than_a_picture_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        file.write(encoded(Image.fromarray(picture()), "PNG").getvalue())
+        file.truncate(64_008_001)  # sparse
+    with pytest.raises(InputError, match="has more than 64008000 bytes"):
+        read_image(path, max_pixels=1000)
+    assert read_image(path, max_pixels=1001).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_no_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # to open it would wait for a writer
+    (tmp_path / "link").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+    for name in ("pipe", "link", "socket"):
+        path = tmp_path / name
+        with pytest.raises(InputError) as caught:
+            read_image(path)
+        assert str(caught.value) == f"image '{path}' cannot be read: it is no regular file"
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="it is Linux that has such a file")
+def test_a_file_that_cannot_be_read() -> None:
+    with pytest.raises(InputError, match=r"'/proc/self/mem' cannot be read: Input/output error$"):
+        read_image("/proc/self/mem")
+
+
+def test_an_image_that_was_closed_before_it_was_decoded() -> None:
+    with Image.open(encoded(Image.fromarray(picture()), "PNG")) as image:
+        pass
+    with pytest.raises(InputError, match=r"^image (was|is truncated or damaged: .*) closed"):
+        read_image(image)
+
+
+class Failing:
+    """A file object of a library with errors of its own."""
+
+    class Error(Exception):
+        pass
+
+    def read(self, size: int) -> bytes:
+        raise self.Error("the connection broke")
+
+
+def test_file_objects_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    Image.fromarray(picture()).save(path)
+    with path.open("rb") as closed:
+        pass
+    with pytest.raises(InputError, match=r"^image cannot be read: .*closed file"):
+        read_image(closed)
+    with path.open("ab") as write_only, pytest.raises(InputError, match=r"^image cannot be read: "):
+        read_image(write_only)
+    with pytest.raises(InputError, match=r"^image cannot be read: the connection broke$") as caught:
+        read_image(Failing())  # type: ignore[arg-type]
+    assert isinstance(caught.value.__cause__, Failing.Error)
 
 
 def test_reading_leaves_the_file_object_open_and_the_image_as_it_was() -> None:
@@ -221,7 +383,7 @@ def test_directory(tmp_path: Path) -> None:
 
 
 def test_path_with_a_null_byte() -> None:
-    with pytest.raises(InputError, match="cannot be opened: embedded null byte"):
+    with pytest.raises(InputError, match="cannot be read: embedded null byte"):
         read_image("a\0b.png")
 
 
@@ -242,7 +404,7 @@ def test_truncated_image(file_format: str) -> None:
 
 
 def test_text_file_object() -> None:
-    with pytest.raises(InputError, match="must be opened in binary mode"):
+    with pytest.raises(InputError, match="cannot be read: reading gave str in place of bytes"):
         read_image(io.StringIO("text"))  # type: ignore[arg-type]
 
 
@@ -401,6 +563,35 @@ def test_output_in_an_unwritable_directory() -> None:
         check_output("/proc/out.png")
     with pytest.raises(InputError, match=r"output '/proc/out\.png' cannot be written"):
         write_image(picture(), "/proc/out.png")
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("kind", ["device", "pipe", "socket", "folder", "loop"])
+def test_an_output_that_is_no_file_is_refused_and_stays(
+    tmp_path: Path, kind: str, linked: bool, force: bool
+) -> None:
+    place = tmp_path / "there.png"
+    if kind == "device":
+        place.symlink_to("/dev/null")  # to make one takes privileges
+    elif kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(place))
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("loop.png")
+        (tmp_path / "loop.png").symlink_to(place)
+    path = tmp_path / "link.png" if linked else place
+    if linked:
+        path.symlink_to(place)
+    before = {entry: entry.lstat() for entry in tmp_path.iterdir()}
+    message = {"folder": "a directory", "loop": "Too many levels"}.get(kind, "no regular file")
+    with pytest.raises(InputError, match=message):
+        check_output(path, force)
+    assert {entry: entry.lstat() for entry in tmp_path.iterdir()} == before
 
 
 def test_check_output_leaves_no_trace(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import test_cli
 from PIL import Image, ImageSequence
 from test_cli import CONTENT, OUT, STYLE, Ortist, files, process
 
+from ortist.cli.outputs import Log
 from ortist.cli.plot import draw_costs
 from ortist.cli.sheet import Cell, Sheet
 from ortist.cli.timelapse import LONGER_SIDE, MAX_FRAMES, Timelapse
@@ -147,6 +149,26 @@ def test_a_time_lapse_stays_small(tmp_path: Path) -> None:
     with Image.open(tmp_path / "large.webp") as animation:
         assert animation.size == (LONGER_SIDE, LONGER_SIDE // 2)
         assert animation.n_frames == 2
+
+
+def test_a_log_that_fails_when_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on disks in a network, which take a line and find no space for it later.
+    def fsync(_: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    message = r"log '.*log\.jsonl' cannot be written: Disk quota exceeded$"
+    with pytest.raises(InputError, match=message), Log(tmp_path / "log.jsonl", False) as log:
+        log.write(step(1))
+    with pytest.raises(KeyError), Log(tmp_path / "log.jsonl", True) as log:
+        write_and_fail(log)  # which ended the run, and is what is told
+
+
+def write_and_fail(log: Log) -> None:
+    log.write(step(1))
+    raise KeyError
 
 
 def test_ctrl_c_keeps_the_time_lapse(tmp_path: Path) -> None:
@@ -455,6 +477,16 @@ def test_a_start_from_a_file(ortist: Ortist, tmp_path: Path) -> None:
 def test_the_default_recipe_is_that_of_stylize(ortist: Ortist) -> None:
     assert DEFAULT_RECIPE in RECIPES
     assert f"[default: ({DEFAULT_RECIPE})]" in ortist("grid", "--help").out
+
+
+def test_a_video_that_ffmpeg_is_killed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nkill -KILL $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+    with pytest.raises(InputError, match=r"cannot be written: ffmpeg: Killed$"):
+        Timelapse(tmp_path / "t.mp4", 1, force=False).write(step(1).image())
+    assert files(tmp_path) == ["ffmpeg"]
 
 
 def test_a_time_lapse_that_cannot_be_written(tmp_path: Path) -> None:
