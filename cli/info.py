@@ -12,7 +12,7 @@ import typer
 from ortist.engine import DeviceError
 from ortist.engine.artifacts import Artifacts, cache_directory
 from ortist.engine.engine import WINOGRAD_MIN_PIXELS
-from ortist.engine.sessions import Device
+from ortist.engine.sessions import Device, import_runtime
 from ortist.engine.winograd import WINOGRAD_TILE
 
 ModelsFolder = Annotated[
@@ -66,10 +66,9 @@ def installed_version(package: str) -> str | None:
 
 def _providers() -> list[str]:
     try:
-        import onnxruntime
-    except ImportError:
+        return list(import_runtime().get_available_providers())
+    except DeviceError:
         return []
-    return list(onnxruntime.get_available_providers())
 
 
 def _kernel() -> str:
