@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ortist.cli.streams import print_json, print_line
 from ortist.engine import DeviceError
 from ortist.engine.artifacts import Artifacts, cache_directory
 from ortist.engine.engine import WINOGRAD_MIN_PIXELS
@@ -33,7 +34,11 @@ def info(
     The exit code is 1 if a model is missing or corrupt.
     """
     facts = _facts(models)
-    typer.echo(json.dumps(facts, indent=2) if as_json else _text(facts))
+    if as_json:
+        print_json(facts)
+    else:
+        for line in _lines(facts):
+            print_line(line)
     if not all(artifact["ok"] for artifact in facts["artifacts"]):
         raise typer.Exit(1)
 
@@ -93,7 +98,7 @@ def _cache(folder: Path) -> dict[str, Any]:
     }
 
 
-def _text(facts: dict[str, Any]) -> str:
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
     cache = facts["cache"]
     rows = facts["versions"] | {
         "providers": ", ".join(facts["providers"])
@@ -101,8 +106,8 @@ def _text(facts: dict[str, Any]) -> str:
         "kernel": facts["kernel"],
         "cache": f"{cache['folder']} ({cache['files']} files, {cache['bytes'] / 1e6:.1f} MB)",
     }
-    lines = [f"{name:<16} {value}" for name, value in rows.items()]
+    for name, value in rows.items():
+        yield f"{name:<16} {value}"
     for artifact in facts["artifacts"]:
         state = "ok" if artifact["ok"] else "CORRUPT"
-        lines.append(f"{state:<16} {artifact['file']}  sha256 {artifact['sha256']}")
-    return "\n".join(lines)
+        yield f"{state:<16} {artifact['file']}  sha256 {artifact['sha256']}"

@@ -21,8 +21,8 @@ import os, signal, threading
 stop = threading.Timer({SECONDS}, os.kill, (os.getpid(), signal.SIGTERM))
 stop.daemon = True
 stop.start()
-from ortist.cli import main
-main()
+from ortist.cli import run
+run()
 """
 # What connects to a network, though it sends nothing.
 CONTROL = """
