@@ -1,5 +1,5 @@
 """``python -m ortist.cli`` is the ``ortist`` command."""
 
-from ortist.cli import main
+from ortist.cli import run
 
-main()
+run()

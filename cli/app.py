@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from ortist.cli.export import export
 from ortist.cli.grid import grid
 from ortist.cli.info import info, installed_version
+from ortist.cli.interrupt import interrupts
 from ortist.cli.recipes import recipes
+from ortist.cli.streams import print_error, print_line
 from ortist.cli.stylize import stylize
 from ortist.engine import OrtistError
 
@@ -35,23 +37,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on ``arguments`` (the process's own if None) and exit.
 
     The exit code is 0 for success, 1 for a cost that became non-finite or a corrupt artifact, 2
-    for anything that cannot be used as given, 130 after Ctrl-C.
+    for anything that cannot be used as given. ``ortist.cli.run`` adds 130 after a signal.
     """
+    interrupts.begin()
     # Pillow warns about harmless oddities in metadata; what matters reaches us as an error.
     warnings.filterwarnings("ignore", module="PIL")
     try:
         app(arguments, prog_name="ortist")
     except OrtistError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        _fail(str(error))
     except MemoryError:
-        typer.echo("error: not enough memory", err=True)
-        sys.exit(2)
+        _fail("not enough memory")
+
+
+def _fail(message: str) -> NoReturn:
+    interrupts.check()
+    print_error(f"error: {message}")
+    sys.exit(2)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"ortist {installed_version('ortist')}")
+        print_line(f"ortist {installed_version('ortist')}")
         raise typer.Exit
 
 

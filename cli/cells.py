@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.cli.interrupt import deferred_interrupt
-from ortist.cli.progress import print_line, progress_bar
+from ortist.cli.interrupt import interrupts
+from ortist.cli.progress import progress_bar
 from ortist.cli.sheet import Cell
+from ortist.cli.streams import print_line
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
 from ortist.engine.images import read_image
 from ortist.engine.pictures import read_pictures
@@ -39,19 +39,6 @@ class Job:
     style: _Pixels
     options: Options
     cell: Cell
-
-
-@dataclass
-class Outcome:
-    """What did not go as planned.
-
-    Attributes:
-        failures: a line for each painting whose cost stopped being finite.
-        interrupted: whether Ctrl-C ended it.
-    """
-
-    failures: list[str] = field(default_factory=list)
-    interrupted: bool = False
 
 
 def plan_cells(
@@ -89,42 +76,43 @@ def plan_cells(
     return rows, jobs
 
 
-def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool) -> Outcome:
-    """Paint the cells one after the other, until Ctrl-C."""
-    outcome = Outcome()
+def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool) -> list[str]:
+    """Paint the cells one after the other, until a signal.
+
+    Returns a line for each painting whose cost stopped being finite.
+    """
+    failures = []
     done, total = 0, sum(job.options.steps for job in jobs)
-    with progress_bar(total, quiet) as show, deferred_interrupt() as interrupt:
+    with progress_bar(total, quiet) as show:
 
         def show_all(step: Step) -> None:
             show(replace(step, iteration=done + step.iteration))
 
         for job in jobs:
             try:
-                cost = _paint(job, engine, show_all, interrupt)
+                cost = _paint(job, engine, show_all)
             except NonFiniteCostError as error:
                 job.cell.image = error.result.image
                 job.cell.lines = ("not finite",)
-                outcome.failures.append(f"{job.name}: {error}")
+                failures.append(f"{job.name}: {error}")
             else:
                 if not quiet:
                     print_line(f"{job.name}: J = {cost:.6g}")
-            if interrupt.is_set():
-                outcome.interrupted = True
+            if interrupts.requested:
                 break
             done += job.options.steps
-    return outcome
+    return failures
 
 
-def _paint(
-    job: Job, engine: Engine, show: Callable[[Step], None], interrupt: threading.Event
-) -> float:
+def _paint(job: Job, engine: Engine, show: Callable[[Step], None]) -> float:
     """Fill the cell of a job and return its last total cost."""
     for step in engine.iterate(job.content, job.style, job.options):
+        interrupts.defer()
         show(step)
-        if interrupt.is_set():
+        if interrupts.requested:
             break
     job.cell.image = step.image()
-    if interrupt.is_set() and step.iteration < job.options.steps:
+    if interrupts.requested and step.iteration < job.options.steps:
         job.cell.lines = (f"{step.iteration} of {job.options.steps} steps",)
     return step.total
 

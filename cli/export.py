@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ortist.cli.interrupt import interrupts
+from ortist.cli.streams import print_line
+
 
 def export(
     output: Annotated[
@@ -27,4 +30,5 @@ def export(
     from ortist.export.build import build_models
 
     build_models(weights, output)
-    typer.echo(f"{output}: models made of {weights}")
+    interrupts.wrote(output)
+    print_line(f"{output}: models made of {weights}")

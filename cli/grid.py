@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from ortist.cli.cells import Job, Outcome, Setting, paint_cells, plan_cells
+from ortist.cli.cells import Job, Setting, paint_cells, plan_cells
 from ortist.cli.info import ModelsFolder
 from ortist.cli.inits import read_init
-from ortist.cli.interrupt import INTERRUPTED
+from ortist.cli.interrupt import Interrupted, interrupts
 from ortist.cli.sheet import Sheet
+from ortist.cli.streams import print_error, print_line
 from ortist.cli.vary import parse_value, parse_variations
 from ortist.engine import Engine, InputError
 from ortist.engine.engine import KERNELS
@@ -84,20 +85,17 @@ def grid(
 
     Several recipes, or values of an option, get a column each. Ctrl-C keeps what is done.
     """
+    interrupts.promise("the sheet")
     started = time.perf_counter()
     settings = _settings(recipe or [DEFAULT_RECIPE], parse_variations(vary or []), size)
-    try:
-        rows, jobs = plan_cells(content, style, settings, min(cell or size, _LARGEST_CELL))
-        sheet = Sheet(rows)
-        _check_size(sheet)
-        check_output(output, force, sheet.size)
-        _paint(jobs, Engine(device, threads, models, kernel), sheet, output, quiet)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the sheet was not written", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    rows, jobs = plan_cells(content, style, settings, min(cell or size, _LARGEST_CELL))
+    sheet = Sheet(rows)
+    _check_size(sheet)
+    check_output(output, force, sheet.size)
+    _paint(jobs, Engine(device, threads, models, kernel), sheet, output, quiet)
     if not quiet:
         width, height = sheet.size
-        typer.echo(
+        print_line(
             f"{output}: {len(jobs)} paintings on {width}x{height} pixels,"
             f" {time.perf_counter() - started:.1f} s"
         )
@@ -131,19 +129,21 @@ def _check_size(sheet: Sheet) -> None:
 def _paint(jobs: Sequence[Job], engine: Engine, sheet: Sheet, output: Path, quiet: bool) -> None:
     """Paint all cells and write the sheet, with what is done if something ends this early."""
     try:
-        outcome = paint_cells(jobs, engine, quiet)
-    except BaseException as error:  # a model, the memory, a pipe nobody reads, a second Ctrl-C
-        if all(job.cell.image is None for job in jobs):
-            raise
-        write_image(sheet.draw(), output)
-        if not isinstance(error, KeyboardInterrupt):
-            raise
-        outcome = Outcome(interrupted=True)
-    write_image(sheet.draw(), output)
-    for failure in outcome.failures:
-        typer.echo(f"error: {failure}; the last good picture is on {output}", err=True)
-    if outcome.interrupted:
-        typer.echo(f"interrupted; the paintings so far are on {output}", err=True)
-        raise typer.Exit(INTERRUPTED)
-    if outcome.failures:
+        failures = paint_cells(jobs, engine, quiet)
+    except Exception:  # a model, the memory
+        if any(job.cell.image is not None for job in jobs):
+            _write(sheet, output)
+        raise
+    _write(sheet, output)
+    for failure in failures:
+        print_error(f"error: {failure}; the last good picture is on {output}")
+    if interrupts.requested:
+        raise Interrupted(f"interrupted; the paintings so far are on {output}")
+    if failures:
         raise typer.Exit(1)
+
+
+def _write(sheet: Sheet, output: Path) -> None:
+    interrupts.defer()
+    write_image(sheet.draw(), output)
+    interrupts.wrote(output)

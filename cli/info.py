@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ortist.cli.streams import print_json, print_line
 from ortist.engine import DeviceError
 from ortist.engine.artifacts import Artifacts, cache_directory
 from ortist.engine.engine import WINOGRAD_MIN_PIXELS
-from ortist.engine.sessions import Device
+from ortist.engine.sessions import Device, import_runtime
 from ortist.engine.winograd import WINOGRAD_TILE
 
 ModelsFolder = Annotated[
@@ -33,7 +34,11 @@ def info(
     The exit code is 1 if a model is missing or corrupt.
     """
     facts = _facts(models)
-    typer.echo(json.dumps(facts, indent=2) if as_json else _text(facts))
+    if as_json:
+        print_json(facts)
+    else:
+        for line in _lines(facts):
+            print_line(line)
     if not all(artifact["ok"] for artifact in facts["artifacts"]):
         raise typer.Exit(1)
 
@@ -66,10 +71,9 @@ def installed_version(package: str) -> str | None:
 
 def _providers() -> list[str]:
     try:
-        import onnxruntime
-    except ImportError:
+        return list(import_runtime().get_available_providers())
+    except DeviceError:
         return []
-    return list(onnxruntime.get_available_providers())
 
 
 def _kernel() -> str:
@@ -94,7 +98,7 @@ def _cache(folder: Path) -> dict[str, Any]:
     }
 
 
-def _text(facts: dict[str, Any]) -> str:
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
     cache = facts["cache"]
     rows = facts["versions"] | {
         "providers": ", ".join(facts["providers"])
@@ -102,8 +106,8 @@ def _text(facts: dict[str, Any]) -> str:
         "kernel": facts["kernel"],
         "cache": f"{cache['folder']} ({cache['files']} files, {cache['bytes'] / 1e6:.1f} MB)",
     }
-    lines = [f"{name:<16} {value}" for name, value in rows.items()]
+    for name, value in rows.items():
+        yield f"{name:<16} {value}"
     for artifact in facts["artifacts"]:
         state = "ok" if artifact["ok"] else "CORRUPT"
-        lines.append(f"{state:<16} {artifact['file']}  sha256 {artifact['sha256']}")
-    return "\n".join(lines)
+        yield f"{state:<16} {artifact['file']}  sha256 {artifact['sha256']}"

@@ -1,37 +1,124 @@
-"""Ctrl-C, and a request to terminate, that wait for the step under way."""
+"""Signals that ask a process to end: what each moment of a command's life makes of them.
+
+This module and the package's ``__init__`` import little, so that the process answers soon after its
+start.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from enum import Enum, auto
 from types import FrameType
+
+from ortist.models.errors import printable
 
 INTERRUPTED = 130
 """Exit code of a process that Ctrl-C ended: 128 + SIGINT."""
-_SIGNALS = signal.SIGINT, signal.SIGTERM
+# Ctrl-C, a service or scheduler that ends a process, and a terminal that goes away; Windows has no
+# SIGHUP.
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGTERM") if hasattr(signal, name)
+]
 
 
-@contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """Within the block the first Ctrl-C sets the event, and only a second one interrupts.
+class Interrupted(BaseException):
+    """A signal ended the command; the message says what became of its work.
 
-    So no step and no file is torn. SIGTERM, by which services and schedulers end a process, does
-    the same. A process told to ignore Ctrl-C (nohup) keeps ignoring it.
+    Not a KeyboardInterrupt, which the parser of the command line would take for its own.
     """
-    requested = threading.Event()
-    previous = {number: signal.getsignal(number) for number in _SIGNALS}
 
-    def request(number: int, _frame: FrameType | None) -> None:
-        requested.set()
-        signal.signal(number, previous[signal.Signals(number)])
 
-    for number, handler in previous.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, request)
-    try:
-        yield requested
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+class _Reaction(Enum):
+    EXIT = auto()
+    RAISE = auto()
+    WAIT = auto()
+    IGNORE = auto()
+
+
+class Interrupts:
+    """What a signal does.
+
+    While the program is loading, it ends the process on the spot: an exception amid imports may be
+    swallowed or turned into another. While a command runs, it raises :class:`Interrupted`, so that
+    scratch files go and the terminal gets its cursor back. From the first step until the picture is
+    written it only sets ``requested``, however often it comes, so that no step and no picture is
+    lost or torn. Once the end has begun it does nothing.
+
+    Attributes:
+        requested: whether a signal came.
+        written: what the command has written; None before it has.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.written: object = None
+        self._raised = False
+        self._reaction = _Reaction.EXIT
+        self._message = "interrupted"
+
+    def install(self) -> None:
+        """Take over the signals, but for those that the process was told to ignore (nohup)."""
+        sys.unraisablehook = _unraisable
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._handle)
+
+    def begin(self) -> None:
+        """Tell that a command begins, with nothing written yet."""
+        self.written = None
+        self._message = "interrupted"
+        self._reaction = _Reaction.RAISE
+
+    def promise(self, product: str) -> None:
+        """Tell what the command is going to write: ``"the picture"``."""
+        self._message = f"interrupted; {product} was not written"
+
+    def defer(self) -> None:
+        """Tell that there is something to keep, which the caller writes soon after a request.
+
+        Raises:
+            Interrupted: if a signal has raised it before, and something swallowed it.
+        """
+        self.check()
+        self._reaction = _Reaction.WAIT
+
+    def wrote(self, path: object) -> None:
+        """Tell that what there was to keep is written."""
+        self.written = path
+        self._message = f"interrupted after writing {path}"
+        self._reaction = _Reaction.RAISE
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has: a library may swallow it or make an error of it."""
+        if self._raised:
+            raise Interrupted(self._message)
+
+    def ignore(self) -> None:
+        """Tell that the end has begun."""
+        self._reaction = _Reaction.IGNORE
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        reaction = self._reaction
+        if reaction is _Reaction.RAISE:
+            self._raised = True
+            self.ignore()
+            raise Interrupted(self._message)
+        if reaction is _Reaction.EXIT:
+            # Not through sys.stderr, amid whose own work this may be.
+            with contextlib.suppress(OSError):
+                os.write(2, f"{printable(self._message)}\n".encode(errors="replace"))
+            os._exit(INTERRUPTED)
+
+
+def _unraisable(args: sys.UnraisableHookArgs) -> None:
+    """Report what is raised where nothing can be, but not a signal's exception."""
+    if not issubclass(args.exc_type, Interrupted):
+        sys.__unraisablehook__(args)
+
+
+interrupts = Interrupts()
+"""Those of this process."""

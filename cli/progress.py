@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from ortist.cli.streams import print_line
 from ortist.engine import Step
 from ortist.engine.scales import Scale
 
@@ -46,15 +47,6 @@ def progress_bar(steps: int, quiet: bool) -> Iterator[Callable[[Step], None]]:
             completed=step.iteration,
             description=f"J {step.total:.2e}  content {step.content:.2e}  style {step.style:.2e}",
         )
-
-
-def print_line(line: str) -> None:
-    """Print a line on stdout while a bar may be shown."""
-    # Not typer.echo: it would write past the bar's redirection and into the bar. Names of files may
-    # have what the terminal's encoding has not.
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(line.encode(encoding, errors="replace").decode(encoding) + "\n")
-    sys.stdout.flush()
 
 
 def print_costs(step: Step) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
+from ortist.cli.streams import print_json
 from ortist.engine.recipes import RECIPES, Recipe
 from ortist.engine.scales import plan_scales
 
@@ -24,7 +24,7 @@ def recipes(
     """
     rows = [_row(recipe) for recipe in RECIPES.values()]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         _print_table(rows)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,18 +15,13 @@ import typer
 from numpy.typing import NDArray
 
 from ortist.cli.inits import read_init
-from ortist.cli.interrupt import INTERRUPTED, deferred_interrupt
+from ortist.cli.interrupt import Interrupted, interrupts
 from ortist.cli.layers import parse_layers
 from ortist.cli.outputs import Log, Pictures, check_distinct
 from ortist.cli.plot import EXTENSIONS as PLOT_EXTENSIONS
 from ortist.cli.plot import Plot
-from ortist.cli.progress import (
-    Estimate,
-    describe_plan,
-    print_costs,
-    print_line,
-    progress_bar,
-)
+from ortist.cli.progress import Estimate, describe_plan, print_costs, progress_bar
+from ortist.cli.streams import print_error, print_line
 from ortist.cli.timelapse import EXTENSIONS as TIMELAPSE_EXTENSIONS
 from ortist.cli.timelapse import Timelapse
 from ortist.engine import Engine, InputError, NonFiniteCostError, Options, Step
@@ -180,6 +174,7 @@ def stylize(
 
     Ctrl-C stops early and keeps the picture so far.
     """
+    interrupts.promise("the picture")
     chosen = {
         "size": size,
         "width": width,
@@ -218,11 +213,7 @@ def stylize(
         print_every=0 if quiet else print_every,
         quiet=quiet,
     )
-    try:
-        _stylize(content, style, options, reports, partial(Engine, device, threads, models, kernel))
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the picture was not written", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    _stylize(content, style, options, reports, partial(Engine, device, threads, models, kernel))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,17 +245,21 @@ class _Reports:
 
     def finish(self, image: NDArray[np.uint8], message: str = "") -> None:
         """Write the picture, say so on stderr if there is a message, then what takes longer."""
-        write_image(image, self.pictures.path)
+        self.save(image)
         if message:
-            typer.echo(message, err=True)
+            print_error(message)
         try:
-            try:
-                self.plot.write()
-            finally:
-                self.timelapse.write(image)
-        except KeyboardInterrupt:
-            typer.echo(f"interrupted after writing {self.pictures.path}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            self.plot.write()
+        except InputError:
+            self.timelapse.write(image)
+            raise
+        self.timelapse.write(image)
+
+    def save(self, image: NDArray[np.uint8]) -> None:
+        """Write the picture, whatever signals come."""
+        interrupts.defer()
+        write_image(image, self.pictures.path)
+        interrupts.wrote(self.pictures.path)
 
 
 def _stylize(
@@ -284,7 +279,7 @@ def _stylize(
         lambda: make_engine().iterate(pictures.content, pictures.styles, options), reports, scales
     )
     if not reports.quiet:
-        typer.echo(
+        print_line(
             f"{reports.pictures.path}: {size[0]}x{size[1]} pixels, J = {last.total:.6g},"
             f" {last.iteration} steps, {time.perf_counter() - started:.1f} s"
         )
@@ -295,25 +290,23 @@ def _paint(start: Callable[[], Iterator[Step]], reports: _Reports, scales: Seque
     pictures = reports.pictures
     try:
         with progress_bar(pictures.steps, reports.quiet) as show, reports.log:
-            # Until the first step is done there is nothing to keep, so Ctrl-C ends the run at once.
             steps = start()
             if not reports.quiet:
                 print_line(describe_plan(scales))
             first = next(steps)
-            with deferred_interrupt() as interrupt:
-                step = _follow(chain([first], steps), reports, Estimate(scales), show, interrupt)
-                reports.finish(step.image())
+            # Before, there was nothing to keep, and a signal ended the run at once.
+            interrupts.defer()
+            step = _follow(chain([first], steps), reports, Estimate(scales), show)
+            reports.finish(step.image())
     except NonFiniteCostError as error:
         message = f"error: {error}; the last good picture is {pictures.path}"
         reports.finish(error.result.image, message)
         raise typer.Exit(1) from None
-    if interrupt.is_set():
-        typer.echo(
+    if interrupts.requested:
+        raise Interrupted(
             f"interrupted after {step.iteration} of {pictures.steps} steps;"
-            f" the picture so far is {pictures.path}",
-            err=True,
+            f" the picture so far is {pictures.path}"
         )
-        raise typer.Exit(INTERRUPTED)
     return step
 
 
@@ -322,9 +315,8 @@ def _follow(
     reports: _Reports,
     estimate: Estimate,
     show: Callable[[Step], None],
-    interrupt: threading.Event,
 ) -> Step:
-    """Report the steps until the end or Ctrl-C; return the last one.
+    """Report the steps until the end or a signal; return the last one.
 
     Whatever goes wrong on the way, the picture so far is written.
     """
@@ -337,12 +329,12 @@ def _follow(
             reports.add(step)
             if reports.print_every and step.iteration % reports.print_every == 0:
                 print_costs(step)
-            if interrupt.is_set():
+            if interrupts.requested:
                 break
     except NonFiniteCostError:
         raise  # it has the picture
-    except Exception:  # of whatever kind: the memory, a full disk, a pipe that nobody reads
-        write_image(step.image(), reports.pictures.path)
-        typer.echo(f"the picture so far is {reports.pictures.path}", err=True)
+    except Exception:  # of whatever kind: the memory, a full disk
+        reports.save(step.image())
+        print_error(f"the picture so far is {reports.pictures.path}")
         raise
     return step

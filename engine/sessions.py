@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -92,7 +93,7 @@ class Device:
             raise DeviceError(
                 f"threads is {shown(threads)}, accepted are whole numbers from 1 to {MAX_THREADS}"
             )
-        self._runtime = _import_runtime()
+        self._runtime = import_runtime()
         self._threads = threads or 0
         self.provider = _provider(name, self._runtime.get_available_providers())
         """Name of the execution provider in use."""
@@ -191,13 +192,26 @@ class Device:
         return options
 
 
-def _import_runtime() -> Any:
+def import_runtime() -> Any:
+    """Return the onnxruntime module, told to send nothing.
+
+    It would report to its maker over the network, from 10 seconds after its import on, and keep an
+    identifier of the machine among the user's files. The variable, read at the import, prevents
+    all of that. Where onnxruntime was imported before, the function is what there is: it prevents
+    reports of what runs from then on, though not that of the import.
+
+    Raises:
+        DeviceError: if it is not installed.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError as error:
         raise DeviceError(
             "onnxruntime is not installed: pip install 'ortist[cpu]' or 'ortist[gpu]'"
         ) from error
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from ortist.cli import main
+from ortist.cli import run
 
 if __name__ == "__main__":
-    main(["export", *sys.argv[1:]])
+    run(["export", *sys.argv[1:]])

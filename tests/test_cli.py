@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,17 +30,23 @@ CONTENT = str(EXAMPLES / "content.jpg")
 STYLE = str(EXAMPLES / "style.jpg")
 SMALL = ("--size", "32")
 
-# Runs the command line where none of the named modules can be imported.
+# The program, after some lines of a test's own.
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run with them ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+{prelude}
+from ortist.cli import run
+run()
+"""
+# Lets none of the named modules be imported.
 WITHOUT = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run with it ignored
+import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {blocked}:
             raise ImportError(name + " is blocked")
 sys.meta_path.insert(0, Blocker())
-from ortist.cli import main
-main()
 """
 
 
@@ -72,8 +77,8 @@ def ortist(
     return run
 
 
-def process(*arguments: str, blocked: tuple[str, ...] = ()) -> list[str]:
-    return [sys.executable, "-c", WITHOUT.format(blocked=set(blocked) or "()"), *arguments]
+def process(*arguments: str, prelude: str = "") -> list[str]:
+    return [sys.executable, "-c", PROGRAM.format(prelude=prelude), *arguments]
 
 
 def files(folder: Path) -> list[str]:
@@ -90,7 +95,9 @@ def test_end_to_end_without_torch(tmp_path: Path) -> None:
     command = process(
         *("stylize", CONTENT, STYLE, "-o", "out.jpg", "--size", "96", "--steps", "60"),
         *("--log", "log.jsonl", "--print-every", "30"),
-        blocked=("torch", "onnxscript", "scipy", "h5py", "safetensors", "onnx"),
+        prelude=WITHOUT.format(
+            blocked={"torch", "onnxscript", "scipy", "h5py", "safetensors", "onnx"}
+        ),
     )
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stderr == ""
@@ -391,54 +398,15 @@ def test_a_cost_beyond_numbers_keeps_the_last_good_picture(ortist: Ortist, tmp_p
     assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_keeps_the_picture_so_far(tmp_path: Path, number: signal.Signals) -> None:
-    command = process(
-        *("stylize", *OUT, *SMALL, "--steps", "1000000", "--log", "log.jsonl"),
-        *("--recipe", "notebook", "--print-every", "1"),
-    )
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as run:
-        assert run.stdout is not None
-        assert run.stdout.readline() == "32x21 pixels, 1000000 evaluations\n"
-        assert run.stdout.readline().startswith("Iteration 1: ")
-        run.send_signal(number)
-        _, err = run.communicate(timeout=60)
-    assert run.returncode == 130
-    match = re.fullmatch(
-        r"interrupted after (\d+) of 1000000 steps; the picture so far is out\.png\n", err
-    )
-    assert match
-    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == int(match[1])
-    assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
-
-
-@pytest.mark.parametrize(
-    "arguments", [("pipe", STYLE), (CONTENT, STYLE, "--init", "pipe")], ids=["content", "init"]
-)
-def test_ctrl_c_before_the_first_step_writes_nothing(
-    tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    command = process("stylize", *arguments, "-o", "out.png")
-    # Opening the pipe waits for the other side, which then waits for a picture.
-    with (
-        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run,
-        (tmp_path / "pipe").open("wb"),
-    ):
-        run.send_signal(signal.SIGINT)
-        _, err = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert err == "interrupted; the picture was not written\n"
-    assert files(tmp_path) == ["pipe"]
-
-
-def on_terminal(folder: Path, *arguments: str) -> tuple[str, str]:
+def on_terminal(folder: Path, *arguments: str, prelude: str = "", code: int = 0) -> tuple[str, str]:
     """Run in a process whose stderr is a terminal; return its stdout and what the terminal got."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        process(*arguments), cwd=folder, stdout=subprocess.PIPE, stderr=theirs, text=True
+        process(*arguments, prelude=prelude),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
     ) as run:
         os.close(theirs)
         shown = b""
@@ -448,7 +416,7 @@ def on_terminal(folder: Path, *arguments: str) -> tuple[str, str]:
                 shown += part
         os.close(ours)
         out, _ = run.communicate(timeout=60)
-    assert run.returncode == 0
+    assert run.returncode == code
     return out, shown.decode()
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from array import array
@@ -171,34 +170,6 @@ def write_and_fail(log: Log) -> None:
     raise KeyError
 
 
-def test_ctrl_c_keeps_the_time_lapse(tmp_path: Path) -> None:
-    command = process(*(*RUN, "--steps", "100000", "--print-every", "1", "--timelapse", "t.mp4"))
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as run:
-        assert run.stdout is not None
-        while not run.stdout.readline().startswith("Iteration 1: "):
-            pass
-        run.send_signal(signal.SIGINT)
-        _, err = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert err.endswith("the picture so far is out.png\n")
-    assert files(tmp_path) == ["out.png", "t.mp4"]
-    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "t.mp4"))[0] == 25
-
-
-def test_ctrl_c_while_a_time_lapse_is_written(
-    ortist: Ortist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Timelapse, "write", interrupted)
-    outcome = ortist(*RUN, "--steps", "1", "--timelapse", "t.gif")
-    assert (outcome.code, outcome.err) == (130, "interrupted after writing out.png\n")
-    assert files(tmp_path) == ["out.png"]
-
-
 def test_a_cost_beyond_numbers_keeps_plot_and_time_lapse(ortist: Ortist, tmp_path: Path) -> None:
     extra = ("--learning-rate", "1e30", "--plot", "costs.svg", "--timelapse", "t.gif")
     assert ortist(*RUN, *extra).code == 1
@@ -351,39 +322,6 @@ def test_a_grid_with_a_failing_cell(ortist: Ortist, tmp_path: Path) -> None:
     assert outcome.err.endswith("; the last good picture is on sheet.png\n")
     assert outcome.out.startswith("content.jpg | style.jpg | steps=3 | learning_rate=1: J = ")
     assert files(tmp_path) == ["sheet.png"]
-
-
-def test_ctrl_c_keeps_the_cells_that_are_done(tmp_path: Path) -> None:
-    command = process(*GRID, "--vary", "steps=1,100000")
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as run:
-        assert run.stdout is not None
-        assert "steps=1: J = " in run.stdout.readline()
-        run.send_signal(signal.SIGINT)
-        _, err = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert err == "interrupted; the paintings so far are on sheet.png\n"
-    assert files(tmp_path) == ["sheet.png"]
-
-
-def test_a_second_ctrl_c_does_not_wait(
-    ortist: Ortist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    painted = Engine.iterate
-
-    def interrupted(engine: Engine, content: Any, style: Any, options: Options) -> Iterator[Step]:
-        if options.steps == 2:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
-        return painted(engine, content, style, options)
-
-    monkeypatch.setattr(Engine, "iterate", interrupted)
-    with monkeypatch.context() as patch:
-        patch.setattr(signal, "getsignal", lambda _: signal.default_int_handler)
-        outcome = ortist(*GRID, "--vary", "steps=1,2")
-    assert (outcome.code, files(tmp_path)) == (130, ["sheet.png"])
-    assert outcome.err == "interrupted; the paintings so far are on sheet.png\n"
 
 
 def test_names_that_the_terminal_cannot_show_do_not_end_a_grid(tmp_path: Path) -> None:
