@@ -435,11 +435,13 @@ def _samples(image: Image.Image, color: Any) -> NDArray[Any] | None:
     rawmode = str(tiles[0][3]) if tiles else None
     if rawmode in _STRETCHED:
         return np.asarray(image) // _STRETCHED[rawmode]
-    if image.mode == "RGB" and (rawmode == _UPPER_BYTES or max(color) > 255):
-        # An image that was decoded elsewhere has the upper bytes only.
-        lower = _lower_bytes(image) if rawmode else np.mod(color, 256)
-        return 256 * np.asarray(image).astype(np.uint16) + lower
-    return None
+    if rawmode == _UPPER_BYTES:
+        lower = _lower_bytes(image)
+    elif rawmode is None and isinstance(color, tuple) and max(color) > 255:
+        lower = np.mod(color, 256)  # it was decoded elsewhere, and they are gone
+    else:
+        return None
+    return 256 * np.asarray(image).astype(np.uint16) + lower
 
 
 def _lower_bytes(image: Any) -> NDArray[np.uint8]:

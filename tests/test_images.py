@@ -193,6 +193,14 @@ def test_the_transparent_color_of_16_bits_is_told_from_its_neighbors(
     np.testing.assert_array_equal(pixels.reshape(-1, 3)[1:], samples.reshape(-1, 3)[1:] >> 8)
 
 
+def test_the_transparent_color_of_8_bits_may_have_more_that_do_not_count() -> None:
+    samples = np.full((20, 20, 3), 5)
+    samples[:10] = 6
+    pixels = read_image(io.BytesIO(png_with_transparent_color(samples, 8, [0xFF05, 5, 5])))
+    assert np.all(pixels[:10] == 6)
+    assert np.all(pixels[10:] == 255)
+
+
 def test_the_transparent_color_of_16_bits_in_an_image_decoded_elsewhere() -> None:
     color = [0x1234, 0x5678, 0x9ABC]
     samples = np.tile([0x3400, 0x7800, 0xBC00], (20, 20, 1))  # its lower bytes as the upper ones
