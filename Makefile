@@ -1,8 +1,11 @@
-# The two commands of the README, `make demo` and `make test`, and the benchmark, `make bench` or
-# `make bench BENCH_OPTIONS=--full`; all need Python 3.11 or newer.
+# The two commands of the README, `make demo` and `make test`; the benchmark, `make bench` or
+# `make bench BENCH_OPTIONS=--full`; and `make hostile`, which takes long. All need Python 3.11.
 PYTHON ?= python3
 # Options of the demo's run, enough for a picture within two minutes on two slow cores.
 DEMO_OPTIONS ?= --size 320 --steps 60
+
+# Cases that `make hostile` tries; `make test` tries a tenth of them.
+HOSTILE_CASES ?= 10000
 
 LOCK := requirements/test.txt
 PACKAGES := cli engine export models
@@ -10,7 +13,7 @@ PACKAGES := cli engine export models
 SOURCES := pyproject.toml README.md LICENSE NOTICE $(PACKAGES) \
 	$(wildcard $(PACKAGES:=/*.py) models/*.json models/*.onnx models/*.weights)
 
-.PHONY: demo test bench
+.PHONY: demo test hostile bench
 .NOTPARALLEL:
 
 demo: .venv/installed
@@ -24,6 +27,9 @@ test: .venv-test/installed
 	.venv-test/bin/ruff format --check
 	.venv-test/bin/mypy $(foreach package,$(filter-out models,$(PACKAGES)),-p ortist.$(package))
 	.venv-test/bin/pytest
+
+hostile: .venv-test/installed
+	HOSTILE_CASES=$(HOSTILE_CASES) .venv-test/bin/pytest tests/hostile
 
 bench: .venv-bench/installed
 	.venv-bench/bin/python bench/run.py $(BENCH_OPTIONS)

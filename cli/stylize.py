@@ -37,6 +37,12 @@ from ortist.engine.statistics import STATISTICS
 WORTH_TELLING = 5.0
 """Seconds from which on a run is announced to take so long."""
 
+
+def _default(name: str) -> str:
+    """Return what an option is that is not given, by the default recipe."""
+    return f"{getattr(find_recipe(DEFAULT_RECIPE).with_options(), name):g}"
+
+
 _output = partial(typer.Option, rich_help_panel="Output")
 _recipe = partial(typer.Option, rich_help_panel="Recipe")
 _size = partial(typer.Option, rich_help_panel="Size")
@@ -87,7 +93,7 @@ def stylize(
             " file; see ortist recipes.",
         ),
     ] = DEFAULT_RECIPE,
-    size: Annotated[int | None, _size(help="Longer side in pixels (512).")] = None,
+    size: Annotated[int | None, _size(help=f"Longer side in pixels ({_default('size')}).")] = None,
     width: Annotated[
         int | None, _size(help="Width in pixels, in place of --size; alone, the height follows.")
     ] = None,
@@ -123,10 +129,11 @@ def stylize(
     ] = None,
     seed: Annotated[int | None, _run(help="Seed of the noise.")] = None,
     alpha: Annotated[
-        str | None, _cost(metavar="VALUES", help="Weight of the content cost (10).")
+        str | None,
+        _cost(metavar="VALUES", help=f"Weight of the content cost ({_default('alpha')})."),
     ] = None,
     beta: Annotated[
-        str | None, _cost(metavar="VALUES", help="Weight of the style cost (40).")
+        str | None, _cost(metavar="VALUES", help=f"Weight of the style cost ({_default('beta')}).")
     ] = None,
     tv: Annotated[float | None, _cost(help="Weight of the total variation cost.")] = None,
     normalise: Annotated[
@@ -202,9 +209,6 @@ def stylize(
     }
     given = {name: value for name, value in chosen.items() if value is not None}
     options = find_recipe(recipe).with_options(**given)
-    for name in ("learning_rate", "averaging"):
-        if name in given and options.optimiser != "adam":
-            raise InputError(f"{name} is for adam, but optimiser is {options.optimiser}")
     reports = _Reports(
         pictures=Pictures(path=output, every=save_every, steps=options.steps, force=force),
         log=Log(log, force),

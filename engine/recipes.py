@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ortist.engine.errors import InputError
+from ortist.engine.files import read_regular, reason
 from ortist.engine.options import ADAM_ONLY, Options
 from ortist.models.errors import shown
 
 SIZES = frozenset({"size", "width", "height"})
 DEFAULT_RECIPE = "standard"
+MAX_BYTES = 8_000
+"""Largest file of options; a longer one, whose names have thousands of parts, takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -114,24 +117,32 @@ def find_recipe(name: str) -> Recipe:
         InputError: if there is no such recipe, or the file cannot be read. Whether its options
             can be used is checked by :meth:`Recipe.with_options`.
     """
+    if not isinstance(name, str):
+        raise InputError(f"recipe is {shown(name)}, accepted are names")
     if name in RECIPES:
         return RECIPES[name]
-    path = Path(name)
-    if path.suffix != ".toml":
+    if Path(name).suffix != ".toml":
         known = ", ".join(RECIPES)
         raise InputError(
             f"unknown recipe {shown(name)}, accepted are {known} and files named *.toml"
         )
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"recipe '{path}' cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # of decoding and of TOML
-        raise InputError(f"recipe '{path}' is not TOML: {error}") from error
-    base, about = values.pop("recipe", DEFAULT_RECIPE), str(values.pop("about", ""))
-    if base not in list(RECIPES):
+    values = _read(name)
+    base, about = values.pop("recipe", DEFAULT_RECIPE), values.pop("about", "")
+    if not (isinstance(base, str) and base in RECIPES):
         raise InputError(
-            f"recipe '{path}' starts from unknown recipe {shown(base)},"
+            f"recipe '{name}' starts from unknown recipe {shown(base)},"
             f" accepted are {', '.join(RECIPES)}"
         )
-    return Recipe(str(path), about, RECIPES[base]._merged(values))
+    if not isinstance(about, str):
+        raise InputError(f"recipe '{name}' has about {shown(about)}, accepted is a text")
+    return Recipe(name, about, RECIPES[base]._merged(values))
+
+
+def _read(path: str) -> dict[str, Any]:
+    """Return what is in a TOML file."""
+    try:
+        return tomllib.loads(read_regular(path, MAX_BYTES).decode())
+    except OSError as error:
+        raise InputError(f"recipe '{path}' cannot be read: {reason(error)}") from error
+    except (ValueError, RecursionError) as error:  # of decoding and of TOML
+        raise InputError(f"recipe '{path}' is not TOML: {error}") from error

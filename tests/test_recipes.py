@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ortist.engine import InputError, Options
@@ -48,6 +50,14 @@ def test_a_file_starts_from_a_recipe(tmp_path: Path) -> None:
         (b"\xff\xfe", r"recipe '.*mine\.toml' is not TOML: "),
         ('rescaled = "no"', "rescaled is 'no', accepted are true and false"),
         ("normalise = 1", "normalise is 1, accepted are true and false"),
+        ("about = 3", "has about 3, accepted is a text"),
+        (f"about = 0x{'f' * 5000}", "has about of type int, accepted is a text"),
+        (f"size = 0x{'f' * 5000}", "size is too large, accepted are whole numbers up to"),
+        (f"alpha = -0x{'f' * 5000}", "mine.toml' is not TOML: "),
+        (f"seed = {'9' * 5000}", "mine.toml' is not TOML: "),
+        ("steps = true", "steps is True, accepted are whole numbers from 1"),
+        (".".join("a" * 20_000) + " = 1", "cannot be read: it has more than 8000 bytes"),
+        ('optimiser = "lbfgs"\nlearning_rate = 3', "learning_rate is for adam, but optimiser is"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_told(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -83,3 +93,29 @@ def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
         find_recipe("finest")
     with pytest.raises(InputError, match=r"recipe '.*no\.toml' cannot be read: No such file"):
         find_recipe(str(tmp_path / "no.toml"))
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
+def test_a_recipe_is_read_from_a_regular_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "mine.toml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(InputError, match=r"recipe '.*mine\.toml' cannot be read: \w"):
+        find_recipe(str(path))
+
+
+def test_what_is_for_adam_is_left_out_with_another_optimiser() -> None:
+    options = find_recipe("perceptual").with_options(optimiser="lbfgs", beta=6)
+    assert (options.learning_rate, options.averaging) == (Options.learning_rate, 0)
+    assert find_recipe("perceptual").with_options().averaging == 0.9
+
+
+@pytest.mark.parametrize(
+    "value", [np.array(["w2", "gram"]), pytest.param(10**5000, id="huge"), None]
+)
+def test_a_choice_that_cannot_be_compared_or_printed_is_an_input_error(value: Any) -> None:
+    for name in ("statistic", "normalise", "optimiser"):
+        with pytest.raises(InputError, match=f"{name} is "):
+            find_recipe("standard").with_options(**{name: value})
