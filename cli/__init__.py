@@ -33,7 +33,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         try:
             main(arguments)
         finally:
-            interrupts.ignore()
+            interrupts.end()
     except Interrupted as interrupted:
         print_error(str(interrupted))
         code = INTERRUPTED

@@ -96,16 +96,21 @@ class Interrupts:
         if self._raised:
             raise Interrupted(self._message)
 
-    def ignore(self) -> None:
-        """Tell that the end has begun."""
+    def end(self) -> None:
+        """Tell that the command has ended, however it did.
+
+        Raises:
+            Interrupted: as ``check`` does.
+        """
         self._reaction = _Reaction.IGNORE
+        self.check()
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
         reaction = self._reaction
         if reaction is _Reaction.RAISE:
             self._raised = True
-            self.ignore()
+            self._reaction = _Reaction.IGNORE
             raise Interrupted(self._message)
         if reaction is _Reaction.EXIT:
             # Not through sys.stderr, amid whose own work this may be.

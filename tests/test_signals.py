@@ -70,7 +70,7 @@ def interrupted(folder: Path, *arguments: str, prelude: str) -> str:
 
 @pytest.mark.parametrize(
     ("module", "number"),
-    zip(["ortist.cli.streams", "ortist.cli.app", "numpy"], SIGNALS, strict=True),
+    list(zip(["ortist.cli.streams", "ortist.cli.app", "numpy"], SIGNALS, strict=True)),
 )
 def test_while_the_program_loads(tmp_path: Path, module: str, number: int) -> None:
     assert interrupted(tmp_path, *SHORT, prelude=at("import", module, number)) == "interrupted\n"
@@ -256,8 +256,10 @@ sys.meta_path.insert(0, Finder())
 
 @pytest.mark.parametrize("kind", LOST)
 def test_a_lost_exception(tmp_path: Path, kind: str) -> None:
-    err = interrupted(tmp_path, *SHORT, prelude=LOSE.format(lose=LOST[kind]))
+    prelude = LOSE.format(lose=LOST[kind])
+    err = interrupted(tmp_path, *SHORT, prelude=prelude)
     assert err == "interrupted; the picture was not written\n"
+    assert interrupted(tmp_path, "info", prelude=prelude) == "interrupted\n"
     assert files(tmp_path) == []
 
 

@@ -116,9 +116,12 @@ def test_a_reader_that_does_not_read_does_not_hold_up_the_end(tmp_path: Path) ->
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True
     ) as run:
-        wait_until_stuck(tmp_path / "log.jsonl")
-        run.send_signal(signal.SIGTERM)
-        _, err = run.communicate(timeout=SECONDS)
+        try:
+            wait_until_stuck(tmp_path / "log.jsonl")
+            run.send_signal(signal.SIGTERM)
+            _, err = run.communicate(timeout=SECONDS)
+        finally:
+            run.kill()
     os.close(reading)
     os.close(writing)
     assert run.returncode == 130

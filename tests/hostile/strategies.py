@@ -109,10 +109,19 @@ _toml_names: SearchStrategy[str] = st.one_of(
     ),
     st.text(max_size=8),
 )
+_TOML_LINES = (
+    *("steps = 3", "recipe = 'fine'", "about = 'mine'", "style_layers = ['conv1_1']", "tv = 1"),
+    *("content_layers = {conv4_2 = 1.5}", "beta = 12.5", "optimiser = 'adam'", "[style_layers]"),
+)
 recipes: SearchStrategy[bytes] = st.one_of(
-    st.lists(st.builds(_line, _toml_names, _toml_values), max_size=4).map(
-        lambda lines: "\n".join(lines).encode(errors="surrogatepass")
-    ),
+    st.lists(
+        st.one_of(
+            st.sampled_from(_TOML_LINES),
+            st.sampled_from(_TOML_LINES),
+            st.builds(_line, _toml_names, _toml_values),
+        ),
+        max_size=4,
+    ).map(lambda lines: "\n".join(lines).encode(errors="surrogatepass")),
     st.binary(max_size=64),
 )
 

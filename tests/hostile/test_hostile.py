@@ -162,7 +162,6 @@ BAD_OUTPUTS = (
 VALUES = st.one_of(
     texts, st.sampled_from(FILES), st.integers(-2, 70).map(str), st.floats().map(str)
 )
-_BOUNDS = {"stylize": ("--max-pixels", "2000"), "grid": ("--cell", "16")}
 
 
 @st.composite
@@ -182,7 +181,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
         arguments += draw(st.sampled_from([(), ("--force",), ("--save-every", "1"), ("--quiet",)]))
         arguments += ["--size", "24", "--steps", "2", "--max-pixels", "2000"]
     else:
-        arguments += ["--size", "16", "--vary", "steps=1", "--cell", "16"]
+        arguments += ["--size", "24", "--vary", "steps=1", "--cell", "24"]
     return arguments
 
 
