@@ -398,21 +398,6 @@ def test_a_cost_beyond_numbers_keeps_the_last_good_picture(ortist: Ortist, tmp_p
     assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
 
 
-<<<<<<< HEAD
-=======
-def test_a_run_that_ends_early_keeps_the_picture_so_far(tmp_path: Path) -> None:
-    # Enough for the picture, and for a dozen lines of the log.
-    prelude = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))"
-    command = process("stylize", *OUT, *SMALL, "--log", "log.jsonl", prelude=prelude)
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == (
-        "the picture so far is out.png\nerror: log 'log.jsonl' cannot be written: File too large\n"
-    )
-    assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
-
-
->>>>>>> work-cli
 def on_terminal(folder: Path, *arguments: str, prelude: str = "", code: int = 0) -> tuple[str, str]:
     """Run in a process whose stderr is a terminal; return its stdout and what the terminal got."""
     ours, theirs = pty.openpty()
