@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import numpy as np
@@ -23,9 +24,9 @@ import pytest
 from ortist.cli import main
 from ortist.engine.artifacts import Artifacts, cache_directory, write_whole
 from ortist.engine.engine import Engine
-from ortist.engine.errors import ArtifactError
+from ortist.engine.errors import ArtifactError, DeviceError
 from ortist.engine.options import Options
-from ortist.engine.sessions import Device
+from ortist.engine.sessions import Device, _check_version
 from ortist.engine.winograd import POINTS
 from ortist.export.graphs import DERIVATIONS, gradient_graph
 from ortist.export.pooling import repool
@@ -382,6 +383,15 @@ def test_a_graph_takes_no_file_but_the_weights(
     replace_file(models, GRADIENT, model.SerializeToString())
     with pytest.raises(ArtifactError, match=r"cannot load .* unlisted"):
         paint(models)
+
+
+def test_a_runtime_that_cannot_take_weights_from_memory_is_too_old() -> None:
+    runtime = SimpleNamespace(SessionOptions=object, __version__="1.23.2")
+    with pytest.raises(
+        DeviceError, match=r"^onnxruntime 1\.23\.2 is too old, accepted is 1\.24 or"
+    ):
+        _check_version(runtime)
+    _check_version(onnxruntime)
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, GRADIENT, "manifest.json"])
