@@ -89,10 +89,10 @@ def _kernel() -> str:
     return f"{chosen}, on {device.provider}"
 
 
-def _cache(folder: Path) -> dict[str, Any]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
+def _cache(folder: Path | None) -> dict[str, Any]:
+    files = [path for path in folder.rglob("*") if path.is_file()] if folder else []
     return {
-        "folder": str(folder),
+        "folder": str(folder) if folder else None,
         "files": len(files),
         "bytes": sum(path.stat().st_size for path in files),
     }
@@ -100,11 +100,12 @@ def _cache(folder: Path) -> dict[str, Any]:
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     cache = facts["cache"]
+    folder = cache["folder"] or "none, derived graphs are not kept: there is no home directory"
     rows = facts["versions"] | {
         "providers": ", ".join(facts["providers"])
         or "none: pip install 'ortist[cpu]' or 'ortist[gpu]'",
         "kernel": facts["kernel"],
-        "cache": f"{cache['folder']} ({cache['files']} files, {cache['bytes'] / 1e6:.1f} MB)",
+        "cache": f"{folder} ({cache['files']} files, {cache['bytes'] / 1e6:.1f} MB)",
     }
     for name, value in rows.items():
         yield f"{name:<16} {value}"

@@ -27,12 +27,12 @@ from ortist.cli.timelapse import Timelapse
 from ortist.engine import Engine, InputError, NonFiniteCostError, Options, Step
 from ortist.engine.engine import KERNELS
 from ortist.engine.images import OUTPUT_EXTENSIONS, write_image
-from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.options import INITS, OPTIMISERS
 from ortist.engine.pictures import read_pictures
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 from ortist.engine.scales import Scale
-from ortist.engine.statistics import STATISTICS
+from ortist.models.keys import STATISTICS
+from ortist.models.layers import LAYERS, POOLINGS
 
 WORTH_TELLING = 5.0
 """Seconds from which on a run is announced to take so long."""

@@ -8,9 +8,9 @@ from ortist.engine.errors import InputError as InputError
 from ortist.engine.errors import NonFiniteCostError as NonFiniteCostError
 from ortist.engine.errors import OrtistError as OrtistError
 from ortist.engine.images import ImageSource as ImageSource
-from ortist.engine.layers import LAYERS as LAYERS
 from ortist.engine.options import Options as Options
 from ortist.engine.recipes import find_recipe as find_recipe
 from ortist.engine.results import Costs as Costs
 from ortist.engine.results import Result as Result
 from ortist.engine.results import Step as Step
+from ortist.models.layers import LAYERS as LAYERS

@@ -2,77 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
-import math
-import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.errors import ArtifactError
-from ortist.engine.layers import LAYERS
-from ortist.engine.winograd import TRANSFORMED_SUFFIX, transform_kernel
+from ortist.engine.files import write_whole
+from ortist.engine.winograd import transform_kernel, transformed_layer
+from ortist.models.errors import ArtifactError
+from ortist.models.keys import GraphKey, Kind
+from ortist.models.manifest import MANIFEST, File, GraphFile, read_file, read_manifest
+from ortist.models.weights import kernel
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-MANIFEST = "manifest.json"
-MANIFEST_FORMAT = 1
-COSTS_KEY = "ortist.costs"
-"""Metadata entry of a gradient graph: the names of its costs, in order, between spaces."""
-
-Kind = Literal["features", "targets", "gradient"]
-_UNSTATED: dict[str, Any] = {"statistic": "gram", "rescaled": False}
-"""What a graph is made for if its manifest, written before there was a choice, does not say."""
+_SOURCES = ("ortist.engine", "ortist.export", "ortist.models")
+"""Packages whose code says what a derived graph is."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class GraphKey:
-    """What a targets or gradient graph is made for.
-
-    Attributes:
-        pooling: one of :data:`~ortist.engine.layers.POOLINGS`.
-        content_layers: in network order.
-        style_layers: in network order.
-        tile: 4 or 6 for Winograd convolutions with tiles of that size, 0 for plain ones.
-        statistic: what of a style layer is compared, one of
-            :data:`~ortist.engine.statistics.STATISTICS`.
-        rescaled: whether pooling keeps the size that activations have with max pooling.
-    """
-
-    pooling: str
-    content_layers: tuple[str, ...]
-    style_layers: tuple[str, ...]
-    tile: int = 0
-    statistic: str = "gram"
-    rescaled: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        pooling: str,
-        content: Iterable[str],
-        style: Iterable[str],
-        tile: int = 0,
-        *,
-        statistic: str = "gram",
-        rescaled: bool = False,
-    ) -> GraphKey:
-        """Make a key of layer names in any order; equal graphs have equal keys."""
-        ordered = [tuple(sorted(set(names), key=LAYERS.index)) for names in (content, style)]
-        # Max pooling is what others are rescaled to.
-        rescaled = rescaled and pooling != "max"
-        return cls(pooling, ordered[0], ordered[1], tile, statistic, rescaled)
 
 
 class Artifacts:
@@ -86,27 +41,30 @@ class Artifacts:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        # Absolute, so that files are found wherever the process goes later.
-        self.folder = (folder or Path(str(resources.files("ortist.models")))).absolute()
-        self.manifest = _read_manifest(self.folder / MANIFEST)
+        self.folder = _absolute(folder or Path(str(resources.files("ortist.models"))))
+        self.manifest = read_manifest(self.folder)
         self._lock = threading.Lock()
-        self._blob: NDArray[np.uint8] | None = None
+        self._weights: bytes | None = None
         self._transformed: dict[tuple[str, int], NDArray[np.float32]] = {}
 
     @property
     def mean(self) -> tuple[float, float, float]:
         """RGB colour, 0..255, that the network subtracts from its input."""
-        red, green, blue = self.manifest["mean"]
-        return red, green, blue
+        return self.manifest.mean
 
-    def weights_folder(self) -> Path:
-        """Return the folder of the weights file, which all graphs refer to, once it is verified.
+    def weights(self) -> dict[str, bytes]:
+        """Return the content of the weights file, verified, by the name that graphs call it.
+
+        It is read once. Graphs are loaded with what was verified, whatever happens to the file.
 
         Raises:
             ArtifactError: if the file is missing or its checksum is wrong.
         """
-        self._weights()
-        return self.folder
+        entry = self.manifest.weights
+        with self._lock:
+            if self._weights is None:
+                self._weights = self._read(entry)
+            return {entry.file: self._weights}
 
     def transformed_kernels(
         self, inputs: Sequence[str], tile: int
@@ -118,23 +76,15 @@ class Artifacts:
         Raises:
             ArtifactError: if the weights file is missing or its checksum is wrong.
         """
-        blob, tensors = self._weights(), self.manifest["weights"]["tensors"]
-        transformed = [name for name in inputs if name.endswith(TRANSFORMED_SUFFIX)]
+        (data,) = self.weights().values()
+        found = {name: transformed_layer(name) for name in inputs}
+        layers = {name: layer for name, layer in found.items() if layer is not None}
         with self._lock:
-            for name in transformed:
+            for name, layer in layers.items():
                 if (name, tile) not in self._transformed:
-                    kernel = _kernel(blob, tensors, name.removesuffix(TRANSFORMED_SUFFIX))
-                    self._transformed[name, tile] = transform_kernel(kernel, tile)
-            return {name: self._transformed[name, tile] for name in transformed}
-
-    def _weights(self) -> NDArray[np.uint8]:
-        """Return the weights file, verified once."""
-        with self._lock:
-            if self._blob is None:
-                self._read(self.manifest["weights"])
-                path = self.folder / str(self.manifest["weights"]["file"])
-                self._blob = np.memmap(path, np.uint8, "r")
-            return self._blob
+                    values = kernel(data, self.manifest.weights.tensors, layer)
+                    self._transformed[name, tile] = transform_kernel(values, tile)
+            return {name: self._transformed[name, tile] for name in layers}
 
     def features(self, pooling: str, rescaled: bool = False) -> bytes:
         """Return the features graph with all layers as outputs.
@@ -145,7 +95,7 @@ class Artifacts:
             ArtifactError: if there is none to derive it from, or that is missing or corrupt.
         """
         shipped = "average" if pooling == "l2" else pooling
-        entry = self._find("features", pooling=shipped)
+        entry = self._find("features", GraphKey(shipped, (), ()))
         if entry is None:
             raise ArtifactError(f"{self.folder / MANIFEST} lists no features graph of {shipped!r}")
         features = self._read(entry)
@@ -169,7 +119,7 @@ class Artifacts:
         """
         if kind == "features":
             return self.features(key.pooling, key.rescaled)
-        entry = self._find(kind, **json.loads(json.dumps(asdict(key))))
+        entry = self._find(kind, key)
         if entry is not None:
             return self._read(entry)
 
@@ -180,35 +130,46 @@ class Artifacts:
 
         return _derived(kind, self.features(key.pooling, key.rescaled), asdict(key), derive)
 
+    def origin(self, kind: Kind, key: GraphKey) -> str:
+        """Say where :meth:`graph` finds a graph."""
+        entry = self._find(kind, key)
+        return str(self.folder / entry.file) if entry else f"a derived {kind} graph"
+
     def verify(self) -> list[tuple[str, str, bool]]:
         """Return name, expected sha256 and whether it is intact for every file of the manifest."""
-        entries = [self.manifest["weights"], *self.manifest["graphs"]]
-        return [(entry["file"], entry["sha256"], self._is_intact(entry)) for entry in entries]
+        entries = [self.manifest.weights, *self.manifest.graphs]
+        return [(entry.file, entry.sha256, self._is_intact(entry)) for entry in entries]
 
-    def _find(self, kind: Kind, **wanted: Any) -> dict[str, Any] | None:
-        for listed in self.manifest["graphs"]:
-            entry = {**_UNSTATED, **listed}
-            if entry["kind"] == kind and all(entry[name] == wanted[name] for name in wanted):
-                return entry
-        return None
+    def _find(self, kind: Kind, key: GraphKey) -> GraphFile | None:
+        wanted = (kind, key)
+        return next(
+            (graph for graph in self.manifest.graphs if (graph.kind, graph.key) == wanted), None
+        )
 
-    def _read(self, entry: dict[str, Any]) -> bytes:
-        path = self.folder / str(entry["file"])
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-        actual = hashlib.sha256(data).hexdigest()
-        if actual != entry["sha256"]:
-            raise ArtifactError(f"{path} is corrupt: sha256 {actual}, expected {entry['sha256']}")
+    def _read(self, entry: File) -> bytes:
+        path = self.folder / entry.file
+        data = read_file(path, entry.bytes)
+        actual = _digest(data)
+        if actual != entry.sha256:
+            raise ArtifactError(f"{path} is corrupt: sha256 {actual}, expected {entry.sha256}")
+        if len(data) != entry.bytes:
+            raise ArtifactError(f"{path} is corrupt: {len(data)} bytes, expected {entry.bytes}")
         return data
 
-    def _is_intact(self, entry: dict[str, Any]) -> bool:
+    def _is_intact(self, entry: File) -> bool:
         try:
             self._read(entry)
         except ArtifactError:
             return False
         return True
+
+
+def _absolute(folder: Path) -> Path:
+    """Return the folder so that its files are found wherever the process goes later."""
+    try:
+        return folder.absolute()
+    except OSError as error:  # the working directory is gone
+        raise ArtifactError(f"cannot read {folder}: {error.strerror}") from error
 
 
 def _derived(
@@ -218,110 +179,73 @@ def _derived(
 
     Derivations import onnx, which is needed only where no ready graph is found.
     """
-    recipe = json.dumps([hashlib.sha256(features).hexdigest(), _code(), kind, choice])
-    name = f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:32]}"
-    cached = _from_cache(name)
-    if cached is not None:
+    recipe = json.dumps([_digest(features), _code(), kind, choice]).encode()
+    folder = cache_directory()
+    cached = folder and _from_cache(folder, kind, recipe)
+    if cached:
         return cached
     import onnx
 
     model = derive(onnx.load_model_from_string(features))
     data: bytes = model.SerializeToString(deterministic=True)
-    _to_cache(name, data)
+    if folder:
+        _to_cache(folder, kind, recipe, data)
+    else:
+        _log.warning("cannot keep a derived graph: there is no home or cache directory")
     return data
 
 
-def _kernel(
-    blob: NDArray[np.uint8], tensors: dict[str, dict[str, Any]], name: str
-) -> NDArray[np.float32]:
-    """Return a kernel (K, C, 3, 3), decoded if it is stored as codes into a codebook."""
+def cache_directory() -> Path | None:
+    """Return the user's folder for derived graphs, which need not exist; None if there is none.
 
-    def stored(tensor: str) -> NDArray[Any]:
-        entry = tensors[tensor]
-        dtype, shape = np.dtype(entry["dtype"]).newbyteorder("<"), entry["shape"]
-        data = blob[entry["offset"] :][: dtype.itemsize * math.prod(shape)]
-        values: NDArray[Any] = data.view(dtype).reshape(shape)
-        return values
-
-    if name in tensors:
-        return stored(name)
-    layer = name.rpartition("/")[0]
-    kernel: NDArray[np.float32] = stored(f"{layer}/codebook")[stored(f"{layer}/codes")]
-    return kernel
-
-
-def cache_directory() -> Path:
-    """Return the user's folder for derived graphs; it need not exist."""
+    There is none without a home directory, nor if it is given relative to wherever the process is.
+    """
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("ortist", appauthor=False))
+    try:
+        folder = Path(platformdirs.user_cache_dir("ortist", appauthor=False))
+    except RuntimeError:  # of newer versions; others leave ~ as it is
+        return None
+    return folder if folder.is_absolute() else None
 
 
-def _from_cache(name: str) -> bytes | None:
-    """Return the cached file, whose name ends in the checksum of its content, if it is intact."""
-    for path in cache_directory().glob(f"{name}-*.onnx"):
-        try:
+def _from_cache(folder: Path, kind: Kind, recipe: bytes) -> bytes | None:
+    """Return what was derived by a recipe, if it is there and intact."""
+    try:
+        for path in folder.glob(f"{kind}-{_digest(recipe)[:32]}-*.onnx"):
             data = path.read_bytes()
-        except OSError:
-            continue
-        if path.stem == f"{name}-{hashlib.sha256(data).hexdigest()}":
-            return data
-        _log.warning("ignoring corrupt cache file %s", path)
+            if path.name == _cache_name(kind, recipe, data):
+                return data
+            _log.warning("ignoring corrupt cache file %s", path)
+    except OSError as error:
+        _log.debug("cannot look for derived graphs in %s: %s", folder, error.strerror)
     return None
 
 
-def _to_cache(name: str, data: bytes) -> None:
-    folder = cache_directory()
+def _to_cache(folder: Path, kind: Kind, recipe: bytes, data: bytes) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / f"{name}-{hashlib.sha256(data).hexdigest()}.onnx", data)
+        write_whole(folder / _cache_name(kind, recipe, data), data)
     except OSError as error:
         _log.warning("cannot keep a derived graph in %s: %s", folder, error.strerror)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, replacing what is there; raises OSError."""
-    scratch = path.with_name(f"{secrets.token_hex(8)}.tmp")
-    try:
-        scratch.write_bytes(data)
-        scratch.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
+def _cache_name(kind: Kind, recipe: bytes, data: bytes) -> str:
+    """Return a name that no file has but the one with this content derived by this recipe."""
+    content = _digest(recipe + b"\0" + data)
+    return f"{kind}-{_digest(recipe)[:32]}-{content}.onnx"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _code() -> str:
     """Return a checksum of the code that derives graphs: other code, other cache files."""
-    files = [file for file in resources.files("ortist.export").iterdir() if file.name[-3:] == ".py"]
-    engine = ("layers.py", "statistics.py", "tiles.py", "winograd.py")
-    files += [resources.files("ortist.engine") / name for name in engine]
-    parts = [file.read_bytes() for file in sorted(files, key=lambda file: file.name)]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ArtifactError(f"{path} is corrupt: {error}") from error
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != MANIFEST_FORMAT:
-        raise ArtifactError(f"{path} has format {found}, this version reads {MANIFEST_FORMAT}")
-    try:
-        _check_manifest(manifest)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path} is corrupt: {error!r}") from error
-    return manifest
-
-
-def _check_manifest(manifest: dict[str, Any]) -> None:
-    """Look up everything that is used, which raises what lookups raise."""
-    _, _, _ = map(float, manifest["mean"])
-    _ = manifest["weights"]["tensors"]
-    for entry in (manifest["weights"], *manifest["graphs"]):
-        _ = entry["file"], entry["sha256"]
-    for entry in manifest["graphs"]:
-        parts = GraphKey.__dataclass_fields__ if entry["kind"] != "features" else ("pooling",)
-        _ = [entry[part] for part in parts if part not in _UNSTATED]
+    files = [
+        (f"{package}/{file.name}", file.read_bytes())
+        for package in _SOURCES
+        for file in resources.files(package).iterdir()
+        if file.name.endswith(".py")
+    ]
+    return _digest(repr(sorted((name, _digest(data)) for name, data in files)).encode())

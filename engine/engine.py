@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.artifacts import Artifacts, GraphKey, Kind
+from ortist.engine.artifacts import Artifacts
 from ortist.engine.errors import InputError
 from ortist.engine.images import ImageSource, read_image, to_tensor
-from ortist.engine.layers import POOLINGS
 from ortist.engine.objective import Objective
 from ortist.engine.optimiser import Tensor
 from ortist.engine.options import Options, check_choice, check_layers
@@ -27,6 +26,9 @@ from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import starting_picture
 from ortist.engine.statistics import graph_targets
 from ortist.engine.winograd import WINOGRAD_TILE
+from ortist.models.interface import interface
+from ortist.models.keys import GraphKey, Kind
+from ortist.models.layers import POOLINGS
 
 KERNELS = ("auto", "direct", "winograd")
 WINOGRAD_MIN_PIXELS = 128 * 128
@@ -235,8 +237,10 @@ class Engine:
     def _load(self, kind: Kind, key: GraphKey, sparing: bool = False) -> Graph:
         return self._device.load(
             self._models(kind, key),
-            self._artifacts.weights_folder(),
+            self._artifacts.weights(),
+            interface(kind, key),
             lambda names: self._artifacts.transformed_kernels(names, key.tile),
+            label=self._artifacts.origin(kind, key),
             # What runs just a few times is not worth the time of optimising it.
             as_written=key.tile > 0 or kind != "gradient",
             sparing=sparing,

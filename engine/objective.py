@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.artifacts import COSTS_KEY
 from ortist.engine.optimiser import Tensor
 from ortist.engine.options import Options, layer_weights
 from ortist.engine.results import Costs
 from ortist.engine.sessions import Graph
 from ortist.engine.tiles import Map
+from ortist.models.interface import COSTS_KEY
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias, TypeGuard
 
 from ortist.engine.errors import InputError
 from ortist.engine.images import MAX_PIXELS, MIN_SIDE, ImageSource
-from ortist.engine.layers import LAYERS, POOLINGS
 from ortist.engine.schedule import Schedule, parse_schedule
-from ortist.engine.statistics import STATISTICS
 from ortist.models.errors import shown
+from ortist.models.keys import STATISTICS
+from ortist.models.layers import LAYERS, POOLINGS
 
 INITS = ("noise", "content", "blank", "uniform", "normal", "style")
 OPTIMISERS = ("adam", "lbfgs")

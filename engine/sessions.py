@@ -7,19 +7,20 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ortist.engine.errors import ArtifactError, DeviceError, OrtistError
 from ortist.engine.optimiser import Tensor
-from ortist.engine.tiles import Map, layout
-from ortist.models.errors import printable, shown
+from ortist.engine.tiles import Map, is_map, layout
+from ortist.engine.winograd import transformed_layer
+from ortist.models.errors import ArtifactError, DeviceError, OrtistError, printable, shown
+from ortist.models.interface import COSTS_KEY, Interface, Shape
 
 if TYPE_CHECKING:
     import onnxruntime
 
 DEVICES = ("auto", "cpu", "cuda")
 MAX_THREADS = 1024
+OLDEST_RUNTIME = "1.24"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _PROVIDER_OPTIONS = {_CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}}
 """TF32 has 10 bits of mantissa; an exhaustive search would be done again for every size."""
@@ -94,6 +95,7 @@ class Device:
                 f"threads is {shown(threads)}, accepted are whole numbers from 1 to {MAX_THREADS}"
             )
         self._runtime = import_runtime()
+        _check_version(self._runtime)
         self._threads = threads or 0
         self.provider = _provider(name, self._runtime.get_available_providers())
         """Name of the execution provider in use."""
@@ -114,9 +116,11 @@ class Device:
     def load(
         self,
         model: bytes,
-        weights_folder: Path,
+        files: Mapping[str, bytes],
+        expected: Interface,
         constants: Callable[[Sequence[str]], Mapping[str, Tensor]],
         *,
+        label: str,
         as_written: bool,
         sparing: bool = False,
     ) -> Graph:
@@ -124,26 +128,33 @@ class Device:
 
         Args:
             model: ONNX model.
-            weights_folder: folder of its external data.
+            files: its external data, by the name of the file that it gives.
+            expected: what is relied on.
             constants: returns, of the graph's inputs, those that are the same at every run.
+            label: what messages call the graph.
             as_written: whether to run the nodes as they are, and are ordered, in the file, but for
                 basic optimisations; such a graph loads faster.
             sparing: whether to look for results that can take the place of what they are made of,
                 which takes time in the square of the number of nodes.
 
         Raises:
-            ArtifactError: if the model cannot be loaded.
+            ArtifactError: if the model cannot be loaded, or is not what is expected.
         """
         options = self._options(as_written, sparing)
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(weights_folder)
+        # So the runtime opens no file, neither these again nor any other.
+        options.add_external_initializers_from_files_in_memory(
+            list(files), list(files.values()), [len(data) for data in files.values()]
         )
         try:
             session = self._session(model, options)
         except Exception as error:  # the runtime's exceptions have no common base but this
             raise ArtifactError(
-                f"onnxruntime cannot load a graph on {self.provider}: {error}"
+                f"onnxruntime cannot load {label} on {self.provider}: {error}"
             ) from error
+        try:
+            _check_interface(session, expected)
+        except ValueError as error:
+            raise ArtifactError(f"{label} is not what it should be: {error}") from error
         run_options = self._runtime.RunOptions()
         run_options.only_execute_path_to_fetches = True
         names = [value.name for value in session.get_inputs()]
@@ -192,6 +203,36 @@ class Device:
         return options
 
 
+def _check_interface(session: onnxruntime.InferenceSession, expected: Interface) -> None:
+    """Raise ValueError unless a graph has what is expected, and asks for no more."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    _check_tensors("input", inputs, expected.inputs)
+    _check_tensors("output", outputs, expected.outputs)
+    for name in (value.name for value in inputs if value.name not in expected.inputs):
+        if not (expected.tile and (is_map(name, expected.tile) or transformed_layer(name))):
+            raise ValueError(f"input {shown(name)} is unknown")
+    costs = session.get_modelmeta().custom_metadata_map.get(COSTS_KEY, "")
+    if tuple(costs.split()) != expected.costs:
+        raise ValueError(f"{COSTS_KEY} is {shown(costs)}, expected {' '.join(expected.costs)}")
+
+
+def _check_tensors(what: str, found: Sequence[Any], expected: Mapping[str, Shape]) -> None:
+    """Raise ValueError unless there are float32 tensors of these names and shapes."""
+    values = {value.name: value for value in found}
+    for name, shape in expected.items():
+        if name not in values:
+            raise ValueError(f"{what} {name} is missing")
+        value = values[name]
+        # Sizes that depend on the picture have names, or nothing.
+        fits = len(value.shape) == len(shape) and all(
+            size in (None, actual) or not isinstance(actual, int)
+            for size, actual in zip(shape, value.shape, strict=True)
+        )
+        if value.type != "tensor(float)" or not fits:
+            actual = f"{value.type} {shown(value.shape)}"
+            raise ValueError(f"{what} {name} is {actual}, expected tensor(float) {list(shape)}")
+
+
 def import_runtime() -> Any:
     """Return the onnxruntime module, told to send nothing.
 
@@ -213,6 +254,15 @@ def import_runtime() -> Any:
     if hasattr(onnxruntime, "disable_telemetry_events"):
         onnxruntime.disable_telemetry_events()
     return onnxruntime
+
+
+def _check_version(runtime: Any) -> None:
+    """Raise DeviceError for a runtime that cannot take the verified weights from memory."""
+    if not hasattr(runtime.SessionOptions, "add_external_initializers_from_files_in_memory"):
+        raise DeviceError(
+            f"onnxruntime {runtime.__version__} is too old, accepted is {OLDEST_RUNTIME} or newer: "
+            "pip install --upgrade 'ortist[cpu]' or 'ortist[gpu]'"
+        )
 
 
 def _provider(device: str, available: list[str]) -> str:

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 Tensor = NDArray[np.float32]
 
-STATISTICS = ("gram", "w2")
-"""``"gram"``: the Gram matrix. ``"w2"``: mean and covariance, as a Gaussian distribution."""
-
 NOISE = 1e-4
 """Variance of the white noise that both Gaussians of ``"w2"`` get, relative to E|a|².
 
@@ -36,7 +33,7 @@ def graph_targets(statistic: str, targets: Mapping[str, Tensor]) -> dict[str, Te
     δ = NOISE·E|a|².
 
     Args:
-        statistic: one of :data:`STATISTICS`.
+        statistic: one of :data:`~ortist.models.keys.STATISTICS`.
         targets: outputs of the targets graph by name.
     """
     inputs: dict[str, Tensor] = {}

@@ -9,9 +9,10 @@ take it as inputs, named by what they hold.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,13 @@ windows of a tile of the picture of twice the size.
 ``"everywhere"`` takes each position of the picture for a tile, and there is no extra one.
 """
 _PREFIX = "layout"
+_PATTERN = re.compile(
+    r"layout:(?:(?:rows|patches)\.ORDER\.PLACES|(?:taps|inside)\.ORDER|real|parts\.[1-9][0-9]?)"
+    r":([46]):[0-4]:image".replace("ORDER", f"(?:{'|'.join(get_args(Order))})").replace(
+        "PLACES", f"(?:{'|'.join(get_args(Places))})"
+    )
+)
+"""Names of the maps of a :class:`Grid`, and the tile."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,12 @@ class Grid:
     def _input(self, dtype: str, rank: int, *content: str) -> MapInput:
         where = (str(self.tile), str(self.halvings), self.image)
         return MapInput(":".join((_PREFIX, ".".join(content), *where)), dtype, rank)
+
+
+def is_map(name: str, tile: int) -> bool:
+    """Tell whether a graph input is one that :func:`layout` makes for ``image`` in such tiles."""
+    found = _PATTERN.fullmatch(name)
+    return found is not None and int(found[1]) == tile
 
 
 def layout(names: Iterable[str], images: Mapping[str, NDArray[np.float32]]) -> dict[str, Map]:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ortist.models.layers import LAYERS
+
 Matrix = NDArray[np.float64]
 
 TRANSFORMED_SUFFIX = "/winograd"
 """What a graph input that takes a transformed kernel adds to the kernel's name."""
+_TRANSFORMED = "/kernel" + TRANSFORMED_SUFFIX
 
 WINOGRAD_TILE = 4
 """Tile size of the shipped graphs.
@@ -74,6 +77,12 @@ def transforms(tile: int) -> Transforms:
     norms = np.array([np.prod([p - q for q in points if q != p]) for p in points])
     kernel = np.vstack([np.array(points)[:, None] ** np.arange(3) / norms[:, None], np.eye(3)[-1]])
     return Transforms(output, kernel, np.vstack([basis, _coefficients(points, tile + 2)]))
+
+
+def transformed_layer(name: str) -> str | None:
+    """Return the layer whose kernel, transformed, a graph input of that name takes, if any."""
+    layer = name.removesuffix(_TRANSFORMED)
+    return layer if name.endswith(_TRANSFORMED) and layer in LAYERS else None
 
 
 def transform_kernel(kernel: NDArray[np.float32], tile: int) -> NDArray[np.float32]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-from ortist.engine.artifacts import MANIFEST, MANIFEST_FORMAT, GraphKey, write_whole
-from ortist.engine.errors import InputError
-from ortist.engine.layers import LAYERS
+from onnx import ModelProto
+
+from ortist.engine.files import write_whole
 from ortist.engine.options import Options
-from ortist.engine.statistics import STATISTICS
 from ortist.engine.winograd import WINOGRAD_TILE
 from ortist.export.graphs import DERIVATIONS
 from ortist.export.storage import pack_weights, refer_weights, tensor_table
 from ortist.export.weights import VGG19Weights, load_weights
+from ortist.models.errors import InputError
+from ortist.models.keys import STATISTICS, GraphKey, Kind
+from ortist.models.layers import LAYERS
+from ortist.models.manifest import MANIFEST, GraphFile, Manifest, WeightsFile
 
 WEIGHTS_FILE = "vgg19.weights"
 
@@ -36,18 +36,16 @@ def build_models(source: str, folder: Path) -> None:
     """
     weights = load_weights(source)
     files, graphs = _graphs(weights)
-    files[WEIGHTS_FILE] = pack_weights(weights)
-    manifest = {
-        "format": MANIFEST_FORMAT,
-        "network": "vgg19",
-        "input": {"layout": "1x3xHxW", "colours": "RGB", "range": [0, 255]},
-        "mean": list(weights.mean),
-        "license": weights.license,
-        "source": {"name": weights.source, "sha256": weights.sha256},
-        "weights": {**_entry(WEIGHTS_FILE, files), "tensors": tensor_table(weights)},
-        "graphs": [{**_entry(name, files), **about} for name, about in graphs.items()],
-    }
-    files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+    packed = pack_weights(weights)
+    manifest = Manifest(
+        weights.mean,
+        weights.license,
+        weights.source,
+        weights.sha256,
+        WeightsFile(*_file(WEIGHTS_FILE, packed), tensor_table(weights)),
+        tuple(graphs),
+    )
+    files |= {WEIGHTS_FILE: packed, MANIFEST: manifest.to_json().encode()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
@@ -56,22 +54,22 @@ def build_models(source: str, folder: Path) -> None:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _graphs(weights: VGG19Weights) -> tuple[dict[str, bytes], dict[str, dict[str, Any]]]:
+def _graphs(weights: VGG19Weights) -> tuple[dict[str, bytes], list[GraphFile]]:
     """Return the serialised graphs by file name, and what the manifest says of each."""
     # Only here is torch imported.
     from ortist.export.vgg19 import OPSET, POOLINGS, export_features
 
     files: dict[str, bytes] = {}
-    about: dict[str, dict[str, Any]] = {}
+    graphs: list[GraphFile] = []
 
-    def add(name: str, model: Any, **facts: Any) -> None:
+    def add(name: str, model: ModelProto, kind: Kind, key: GraphKey) -> None:
         files[name] = model.SerializeToString(deterministic=True)
-        about[name] = {"opset": OPSET, **facts}
+        graphs.append(GraphFile(*_file(name, files[name]), OPSET, kind, key))
 
     for pooling in POOLINGS:
         features = refer_weights(export_features(weights, LAYERS, pooling), weights, WEIGHTS_FILE)
         name = f"vgg19-{pooling}-features.onnx"
-        add(name, features, kind="features", pooling=pooling, layers=list(LAYERS))
+        add(name, features, "features", GraphKey(pooling, (), ()))
         if pooling != Options.pooling:
             continue
         for statistic, tile, kind in product(STATISTICS, (0, WINOGRAD_TILE), DERIVATIONS):
@@ -79,10 +77,9 @@ def _graphs(weights: VGG19Weights) -> tuple[dict[str, bytes], dict[str, dict[str
             key = GraphKey.of(pooling, content, style, tile, statistic=statistic)
             parts = ["vgg19", pooling, kind, statistic, *([f"winograd{tile}"] if tile else [])]
             name = f"{'-'.join(parts)}.onnx"
-            add(name, DERIVATIONS[kind](features, key), kind=kind, **asdict(key))
-    return files, about
+            add(name, DERIVATIONS[kind](features, key), kind, key)
+    return files, graphs
 
 
-def _entry(name: str, files: dict[str, bytes]) -> dict[str, Any]:
-    data = files[name]
-    return {"file": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+def _file(name: str, data: bytes) -> tuple[str, int, str]:
+    return name, len(data), hashlib.sha256(data).hexdigest()

@@ -13,8 +13,6 @@ from ortist.engine.statistics import NOISE
 from ortist.export.builder import GraphBuilder
 from ortist.export.roots import roots
 
-CONTENT, STYLE, TOTAL_VARIATION = "content", "style", "total_variation"
-
 
 def gram_matrix(b: GraphBuilder, activation: str, channels: int) -> str:
     """Return G = A·Aᵀ/(H·W), float32 (C, C), of an activation (1, C, H, W) unrolled to (C, H·W).

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from onnx import ModelProto, TensorProto, helper
 
-from ortist.engine.artifacts import COSTS_KEY, GraphKey
 from ortist.export import costs
 from ortist.export.builder import GraphBuilder, prune, schedule
 from ortist.export.differentiate import differentiate
 from ortist.export.lowering import lower
+from ortist.models.interface import CONTENT, COSTS_KEY, STYLE, TOTAL_VARIATION
+from ortist.models.keys import GraphKey, Kind
 
 
 def derive_targets(features: ModelProto, key: GraphKey) -> ModelProto:
@@ -21,7 +24,10 @@ def derive_gradient(features: ModelProto, key: GraphKey) -> ModelProto:
     return _finished(gradient_graph(features, key), key.tile)
 
 
-DERIVATIONS = {"targets": derive_targets, "gradient": derive_gradient}
+DERIVATIONS: dict[Kind, Callable[[ModelProto, GraphKey], ModelProto]] = {
+    "targets": derive_targets,
+    "gradient": derive_gradient,
+}
 """Kind of graph to the function that makes it of a features graph and a key."""
 
 
@@ -45,10 +51,10 @@ def targets_graph(features: ModelProto, key: GraphKey) -> ModelProto:
         key: layers and statistic; not changed.
     """
     builder = GraphBuilder(features)
-    targets = {f"{costs.CONTENT}/{layer}": layer for layer in key.content_layers}
+    targets = {f"{CONTENT}/{layer}": layer for layer in key.content_layers}
     shapes = {name: _shape(builder, layer) for name, layer in targets.items()}
     for layer in key.style_layers:
-        name, channels = f"{costs.STYLE}/{layer}", _channels(builder, layer)
+        name, channels = f"{STYLE}/{layer}", _channels(builder, layer)
         targets[name], shapes[name] = _gram(builder, layer), [channels, channels]
         if key.statistic == "w2":
             moments = (targets[name], costs.mean_vector(builder, layer, channels))
@@ -80,14 +86,14 @@ def gradient_graph(features: ModelProto, key: GraphKey) -> ModelProto:
     held: list[str] = []
     for layer in key.content_layers:
         # An activation's target has its dimensions by name: that proves equal shapes.
-        target = builder.add_input(f"{costs.CONTENT}/{layer}", _shape(builder, layer))
+        target = builder.add_input(f"{CONTENT}/{layer}", _shape(builder, layer))
         terms[target] = costs.content_cost(builder, layer, target)
     for layer in key.style_layers:
         add_style = _add_gaussian if key.statistic == "w2" else _add_gram
-        name = f"{costs.STYLE}/{layer}"
+        name = f"{STYLE}/{layer}"
         terms[name], constants = add_style(builder, layer, name)
         held += constants
-    terms[costs.TOTAL_VARIATION] = costs.total_variation_cost(builder, "image")
+    terms[TOTAL_VARIATION] = costs.total_variation_cost(builder, "image")
     builder.add_input("weights", [len(terms)])
     vector = builder.op("Concat", *terms.values(), axis=0, name="costs")
     total = costs.weighted_sum(builder, vector, "weights", "total")

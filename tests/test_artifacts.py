@@ -5,28 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import pwd
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
-from ortist.engine.artifacts import COSTS_KEY, Artifacts, GraphKey, cache_directory, write_whole
+from ortist.cli import main
+from ortist.engine.artifacts import Artifacts, cache_directory
 from ortist.engine.engine import Engine
-from ortist.engine.errors import ArtifactError
-from ortist.engine.layers import LAYERS
+from ortist.engine.errors import ArtifactError, DeviceError
 from ortist.engine.options import Options
-from ortist.engine.sessions import Device
-from ortist.engine.statistics import STATISTICS
+from ortist.engine.sessions import Device, _check_version
+from ortist.engine.winograd import POINTS
 from ortist.export.graphs import DERIVATIONS, gradient_graph
 from ortist.export.pooling import repool
+from ortist.models.interface import COSTS_KEY, interface
+from ortist.models.keys import KINDS, STATISTICS, TILES, GraphKey, Kind
+from ortist.models.layers import LAYERS
 
 SHIPPED = Path(str(resources.files("ortist.models")))
 MANIFEST = json.loads((SHIPPED / "manifest.json").read_text())
@@ -51,7 +57,9 @@ def models(tmp_path: Path) -> Path:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache directory that does not exist yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / ".cache"))
-    return cache_directory()
+    folder = cache_directory()
+    assert folder is not None
+    return folder
 
 
 def paint(models: Path) -> None:
@@ -194,49 +202,6 @@ def test_a_folder_without_manifest_is_an_error(tmp_path: Path) -> None:
         Engine(models=tmp_path)
 
 
-def without(key: str) -> Callable[[dict[str, Any]], object]:
-    return lambda manifest: manifest.pop(key)
-
-
-DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
-    "no weights": without("weights"),
-    "no graphs": without("graphs"),
-    "no mean": without("mean"),
-    "no tensors": lambda manifest: manifest["weights"].pop("tensors"),
-    "short mean": lambda manifest: manifest.update(mean=[1, 2]),
-    "graphs no list": lambda manifest: manifest.update(graphs=7),
-    "graph without kind": lambda manifest: manifest["graphs"][0].pop("kind"),
-    "graph without layers": lambda manifest: manifest["graphs"][1].pop("style_layers"),
-    "weights without checksum": lambda manifest: manifest["weights"].pop("sha256"),
-}
-
-
-@pytest.mark.parametrize("name", DAMAGE)
-def test_a_manifest_that_lacks_something_is_corrupt(tmp_path: Path, name: str) -> None:
-    manifest = json.loads(json.dumps(MANIFEST))
-    DAMAGE[name](manifest)
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match=r"manifest\.json is corrupt: \S"):
-        Artifacts(tmp_path)
-
-
-@pytest.mark.parametrize("text", [b"{", b"", b"\xff\xfe"])
-def test_a_manifest_that_is_not_json_is_corrupt(tmp_path: Path, text: bytes) -> None:
-    (tmp_path / "manifest.json").write_bytes(text)
-    with pytest.raises(ArtifactError, match=r"manifest\.json is corrupt: \S") as caught:
-        Artifacts(tmp_path)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "found"), [("[]", "None"), ("{}", "None"), ('{"format": 2}', "2")]
-)
-def test_a_manifest_of_another_format_is_refused(tmp_path: Path, text: str, found: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(ArtifactError, match=f"has format {found}, this version reads 1"):
-        Artifacts(tmp_path)
-
-
 def test_a_pooling_without_features_graph_is_named(models: Path) -> None:
     manifest = json.loads((models / "manifest.json").read_text())
     manifest["graphs"] = [entry for entry in manifest["graphs"] if entry["pooling"] == "average"]
@@ -245,10 +210,203 @@ def test_a_pooling_without_features_graph_is_named(models: Path) -> None:
         Artifacts(models).graph("gradient", SMALL_KEY)
 
 
-def test_a_graph_that_onnxruntime_cannot_load_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="onnxruntime cannot load a graph on CPUExec") as caught:
-        Device("cpu", 1).load(b"no graph", tmp_path, lambda _: {}, as_written=False)
+def replace_file(models: Path, name: str, data: bytes) -> None:
+    """Write a file of a models folder, and its size and checksum into the manifest."""
+    (models / name).write_bytes(data)
+    manifest = json.loads((models / "manifest.json").read_text())
+    for entry in (manifest["weights"], *manifest["graphs"]):
+        if entry["file"] == name:
+            entry |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (models / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_graph_that_onnxruntime_cannot_load_is_named(models: Path) -> None:
+    replace_file(models, GRADIENT, b"no graph")
+    with pytest.raises(ArtifactError) as caught:
+        paint(models)
+    message = f"onnxruntime cannot load {models / GRADIENT} on CPUExecutionProvider: "
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def rename(model: onnx.ModelProto, old: str, new: str) -> None:
+    """Rename a tensor everywhere."""
+    graph = model.graph
+    for value in (*graph.input, *graph.output):
+        value.name = new if value.name == old else value.name
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+
+
+def add_input(model: onnx.ModelProto, name: str) -> None:
+    model.graph.input.append(onnx.helper.make_tensor_value_info(name, 1, [1]))
+
+
+def state_costs(model: onnx.ModelProto, costs: str) -> None:
+    (entry,) = (entry for entry in model.metadata_props if entry.key == COSTS_KEY)
+    entry.value = costs
+
+
+COSTS = "content/conv4_2 style/conv1_1 style/conv2_1 style/conv3_1 style/conv4_1 style/conv5_1"
+OTHER_GRADIENTS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
+    "input renamed": (
+        lambda model: rename(model, "style/conv1_1", "style"),
+        "input style/conv1_1 is missing",
+    ),
+    "output renamed": (
+        lambda model: rename(model, "gradient", "derivative"),
+        "output gradient is missing",
+    ),
+    "another input": (lambda model: add_input(model, "more"), "input 'more' is unknown"),
+    "a map in a graph without tiles": (
+        lambda model: add_input(model, "layout:real:4:0:image"),
+        "input 'layout:real:4:0:image' is unknown",
+    ),
+    "another shape": (
+        lambda model: model.graph.input[2].CopyFrom(
+            onnx.helper.make_tensor_value_info("style/conv1_1", 1, [64, 1])
+        ),
+        "input style/conv1_1 is tensor(float) [64, 1], expected tensor(float) [64, 64]",
+    ),
+    "another type": (
+        lambda model: add_output(model, "costs"),
+        "output costs is tensor(double) [7], expected tensor(float) [7]",
+    ),
+    "no costs": (
+        lambda model: model.ClearField("metadata_props"),
+        f"ortist.costs is '', expected {COSTS} total_variation",
+    ),
+    "other costs": (
+        lambda model: state_costs(model, "a b"),
+        f"ortist.costs is 'a b', expected {COSTS} total_variation",
+    ),
+}
+
+
+def add_output(model: onnx.ModelProto, name: str) -> None:
+    """Let an output be float64."""
+    rename(model, name, "single")
+    model.graph.node.append(onnx.helper.make_node("Cast", ["single"], [name], to=11))
+    (index,) = (i for i, value in enumerate(model.graph.output) if value.name == "single")
+    model.graph.output[index].CopyFrom(onnx.helper.make_tensor_value_info(name, 11, [7]))
+
+
+@pytest.mark.parametrize("name", OTHER_GRADIENTS)
+def test_a_graph_that_is_another_than_its_manifest_says_is_named(models: Path, name: str) -> None:
+    change, complaint = OTHER_GRADIENTS[name]
+    model = onnx.load(SHIPPED / GRADIENT, load_external_data=False)
+    change(model)
+    replace_file(models, GRADIENT, model.SerializeToString())
+    with pytest.raises(ArtifactError) as caught:
+        paint(models)
+    assert str(caught.value) == f"{models / GRADIENT} is not what it should be: {complaint}"
+
+
+@pytest.mark.parametrize("name", ["layout:rows.x.y:4:0:image", "more/kernel/winograd", "layout:x"])
+def test_a_lowered_graph_asks_for_maps_and_kernels_that_there_are(models: Path, name: str) -> None:
+    file = "vgg19-average-targets-gram-winograd4.onnx"
+    model = onnx.load(SHIPPED / file, load_external_data=False)
+    add_input(model, name)
+    replace_file(models, file, model.SerializeToString())
+    engine = Engine("cpu", 1, models, kernel="winograd")
+    with pytest.raises(ArtifactError, match=f"not what it should be: input '{name}' is unknown"):
+        engine.stylize(PICTURE, PICTURE, Options(size=16, steps=1))
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_derived_graphs_are_what_the_engine_expects(
+    kind: Kind, tile: int, statistic: str, cache: Path
+) -> None:
+    """Loading checks that."""
+    key = GraphKey.of("l2", ("conv1_2",), ("conv2_1", "conv1_1"), tile, statistic=statistic)
+    artifacts = Artifacts()
+    graph = Device("cpu", 1).load(
+        artifacts.graph(kind, key),
+        artifacts.weights(),
+        interface(kind, key),
+        lambda names: artifacts.transformed_kernels(names, tile),
+        label=kind,
+        as_written=True,
+    )
+    assert graph.metadata.get(COSTS_KEY, "").split() == list(interface(kind, key).costs)
+
+
+def test_the_tiles_of_graphs_are_those_that_have_points() -> None:
+    assert set(TILES) == {0, *POINTS}
+
+
+def test_weights_of_another_size_than_the_manifest_says_are_corrupt(models: Path) -> None:
+    """Their checksum is right."""
+    data = (models / WEIGHTS).read_bytes()[:1000]
+    manifest = json.loads((models / "manifest.json").read_text())
+    manifest["weights"]["sha256"] = hashlib.sha256(data).hexdigest()
+    (models / "manifest.json").write_text(json.dumps(manifest))
+    (models / WEIGHTS).write_bytes(data)
+    with pytest.raises(ArtifactError) as caught:
+        paint(models)
+    assert str(caught.value) == f"{models / WEIGHTS} is corrupt: 1000 bytes, expected 20057280"
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, GRADIENT, "manifest.json"])
+def test_files_behind_symbolic_links_are_used(models: Path, tmp_path: Path, name: str) -> None:
+    """Downloads are kept so: a folder of links to files named by their checksums."""
+    (models / name).rename(tmp_path / "0123abcd")
+    (models / name).symlink_to(tmp_path / "0123abcd")
+    paint(models)
+
+
+def test_graphs_are_loaded_with_the_weights_that_were_verified(models: Path) -> None:
+    """What comes to the file afterwards does not matter."""
+    engine = Engine("cpu", 1, models, kernel="direct")
+    options = Options(size=16, steps=1)
+    engine.stylize(PICTURE, PICTURE, options)
+    before = engine.activations(PICTURE, ["conv5_1"])["conv5_1"]
+    other = Engine("cpu", 1, models, kernel="direct")
+    other.stylize(PICTURE, PICTURE, options)
+    (models / WEIGHTS).write_bytes(bytes(len((models / WEIGHTS).read_bytes())))
+    after = other.activations(PICTURE, ["conv5_1"])["conv5_1"]  # a graph loaded only now
+    np.testing.assert_array_equal(after, before)
+
+
+def test_a_graph_takes_no_file_but_the_weights(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of the models folder nor of the working directory."""
+    monkeypatch.chdir(models)
+    shutil.copy(models / WEIGHTS, models / "unlisted")
+    model = onnx.load(SHIPPED / GRADIENT, load_external_data=False)
+    for entry in (entry for tensor in model.graph.initializer for entry in tensor.external_data):
+        entry.value = "unlisted" if entry.key == "location" else entry.value
+    replace_file(models, GRADIENT, model.SerializeToString())
+    with pytest.raises(ArtifactError, match=r"cannot load .* unlisted"):
+        paint(models)
+
+
+def test_a_runtime_that_cannot_take_weights_from_memory_is_too_old() -> None:
+    runtime = SimpleNamespace(SessionOptions=object, __version__="1.23.2")
+    with pytest.raises(
+        DeviceError, match=r"^onnxruntime 1\.23\.2 is too old, accepted is 1\.24 or"
+    ):
+        _check_version(runtime)
+    _check_version(onnxruntime)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, GRADIENT, "manifest.json"])
+def test_what_is_not_a_file_is_not_opened(models: Path, name: str) -> None:
+    """Opening a pipe would wait for ever."""
+    (models / name).unlink()
+    os.mkfifo(models / name)
+    with pytest.raises(ArtifactError) as caught:
+        paint(models)
+    assert str(caught.value) == f"cannot read {models / name}: it is not a file"
+
+
+def test_a_models_folder_with_a_name_that_no_folder_can_have_is_an_error() -> None:
+    with pytest.raises(ArtifactError, match=r"^cannot read .*: embedded null byte"):
+        Engine(models="a\0b")
 
 
 def test_a_graph_that_is_not_shipped_is_derived_and_kept(
@@ -275,33 +433,36 @@ def test_each_choice_has_a_cache_file_of_its_own(cache: Path) -> None:
     assert {file.read_bytes() for file in cache.iterdir()} == graphs
 
 
+PACKAGES = ("engine", "export", "models")
+SOURCES = {package: Path(str(resources.files(f"ortist.{package}"))) for package in PACKAGES}
+
+
+def no_code(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not name.endswith(".py")]
+
+
+@pytest.mark.parametrize(
+    ("package", "file"),
+    [
+        (package, file.name)
+        for package in PACKAGES
+        for file in sorted(SOURCES[package].glob("*.py"))
+    ],
+)
 def test_other_code_has_cache_files_of_its_own(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    package: str, file: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for package in ("export", "engine"):
-        shutil.copytree(str(resources.files(f"ortist.{package}")), tmp_path / f"ortist.{package}")
+    """Whichever file of the packages that graphs are derived with is another."""
+    for name, folder in SOURCES.items():
+        shutil.copytree(folder, tmp_path / f"ortist.{name}", ignore=no_code)
     monkeypatch.setattr(resources, "files", lambda package: tmp_path / package)
-    changed = [
-        "ortist.export/costs.py",
-        "ortist.export/rules.py",
-        "ortist.engine/layers.py",
-        "ortist.engine/statistics.py",
-        "ortist.engine/winograd.py",
-    ]
-    for count, file in enumerate(changed, start=1):
-        with (tmp_path / file).open("a") as stream:
-            stream.write("# changed\n")
-        Artifacts(SHIPPED).graph("targets", SMALL_KEY)
-        assert len(list(cache.iterdir())) == count
-    Artifacts(SHIPPED).graph("targets", SMALL_KEY)
-    assert len(list(cache.iterdir())) == len(changed)
-
-
-def test_a_file_that_cannot_be_replaced_stays_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "file" / "full").mkdir(parents=True)
-    with pytest.raises(OSError, match="directory"):
-        write_whole(tmp_path / "file", b"data")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    Artifacts(SHIPPED).features("l2")
+    Artifacts(SHIPPED).features("l2")
+    assert len(list(cache.iterdir())) == 1
+    with (tmp_path / f"ortist.{package}" / file).open("a") as stream:
+        stream.write("# changed\n")
+    Artifacts(SHIPPED).features("l2")
+    assert len(list(cache.iterdir())) == 2
 
 
 def test_shipped_graphs_leave_the_cache_alone(cache: Path) -> None:
@@ -311,6 +472,7 @@ def test_shipped_graphs_leave_the_cache_alone(cache: Path) -> None:
 
 def test_a_manifest_older_than_the_choice_of_statistic_serves(models: Path, cache: Path) -> None:
     manifest = json.loads(json.dumps(MANIFEST))
+    manifest["graphs"] = [entry for entry in manifest["graphs"] if "w2" not in entry["file"]]
     for entry in manifest["graphs"]:
         entry.pop("statistic", None)
         entry.pop("rescaled", None)
@@ -357,6 +519,64 @@ def test_a_corrupt_cache_file_is_replaced(cache: Path, caplog: pytest.LogCapture
     assert caplog.messages == [f"ignoring corrupt cache file {file}"]
     assert list(cache.iterdir()) == [file]
     assert file.read_bytes() == derived
+
+
+def test_an_intact_cache_file_of_another_derivation_is_not_taken(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of the two has the content of the other."""
+    keys = SMALL_KEY, GraphKey.of("max", ("conv1_1",), ("conv1_2",))
+    derived = [Artifacts().graph("gradient", key) for key in keys]
+    first, second = cache.iterdir()
+    contents = first.read_bytes(), second.read_bytes()
+    for file, content in zip((second, first), contents, strict=True):
+        file.write_bytes(content)
+        # Even if it is named after its content, as it would be at home.
+        own = hashlib.sha256(content).hexdigest()
+        file.with_name(f"{file.stem[: -len(own)]}{own}.onnx").write_bytes(content)
+    assert [Artifacts().graph("gradient", key) for key in keys] == derived
+    assert len(caplog.messages) == 4
+    assert all(message.startswith("ignoring corrupt cache file") for message in caplog.messages)
+
+
+def no_entry(uid: int) -> NoReturn:
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+
+@pytest.fixture(params=[None, "relative", "~/cache"])
+def homeless(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The working directory, empty, of a user who is in no list of users, in an environment bare
+    but for a cache directory that is none."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    if request.param:
+        monkeypatch.setenv("XDG_CACHE_HOME", request.param)
+    return tmp_path
+
+
+def test_without_a_home_graphs_are_derived_and_not_kept(
+    homeless: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert Artifacts().graph("targets", SMALL_KEY)
+    assert caplog.messages == ["cannot keep a derived graph: there is no home or cache directory"]
+    assert list(homeless.iterdir()) == []
+
+
+def test_info_says_that_there_is_no_home(
+    homeless: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["info"], ["info", "--json"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 0
+    text, _, facts = capsys.readouterr().out.partition("\n{")
+    assert "cache            none, derived graphs are not kept: there is no home directory" in text
+    assert json.loads("{" + facts)["cache"] == {"folder": None, "files": 0, "bytes": 0}
+    assert list(homeless.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", [".cache", ".cache/ortist"])

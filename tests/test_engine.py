@@ -32,10 +32,11 @@ from ortist.engine import (
     Step,
     sessions,
 )
-from ortist.engine.artifacts import GraphKey, Kind, cache_directory
+from ortist.engine.artifacts import cache_directory
 from ortist.engine.images import resize_image, to_image, to_tensor
-from ortist.engine.layers import POOLINGS
 from ortist.engine.sessions import Graph
+from ortist.models.keys import GraphKey, Kind
+from ortist.models.layers import POOLINGS
 
 Pixels = NDArray[np.uint8]
 

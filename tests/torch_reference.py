@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch.nn import functional
 
-from ortist.engine.layers import LAYERS
 from ortist.engine.options import Options, layer_weights
 from ortist.export.weights import ConvWeights, VGG19Weights
+from ortist.models.layers import LAYERS
 
 
 @dataclass(frozen=True)

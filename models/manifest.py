@@ -1,0 +1,377 @@
+"""``manifest.json``: what the files of a models folder are, read by one parser and written here.
+
+Whatever is not what :func:`parse_manifest` accepts is an ArtifactError that says where it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from ortist.models.errors import ArtifactError, shown
+from ortist.models.keys import KINDS, STATISTICS, TILES, GraphKey, Kind
+from ortist.models.layers import LAYERS, POOLINGS
+from ortist.models.weights import Tensor, vgg19_tensors
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+MAX_BYTES = 1_000_000
+"""Of a manifest; those that ``ortist export`` writes have some 13 kB."""
+
+_NETWORK = "vgg19"
+_INPUT = {"layout": "1x3xHxW", "colours": "RGB", "range": [0, 255]}
+_UNSTATED: dict[str, Sequence[Any]] = {"statistic": STATISTICS, "rescaled": (False, True)}
+"""Parts of a key that manifests written before there was a choice lack, and what they can be."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEY_PARTS = tuple(GraphKey.__dataclass_fields__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the folder.
+
+    Attributes:
+        file: its name, without a folder.
+        bytes: its size.
+        sha256: its checksum, in hexadecimal digits.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class WeightsFile(File):
+    """The file with the weights of all graphs, and its ``tensors`` by name, in their order."""
+
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class GraphFile(File):
+    """A file with a graph.
+
+    Attributes:
+        opset: version of the operators in use.
+        kind: what the graph is for.
+        key: what it is made for; of features graphs, which have all layers, only the pooling.
+    """
+
+    opset: int
+    kind: Kind
+    key: GraphKey
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a models folder holds.
+
+    Attributes:
+        mean: RGB colour, 0..255, that the network subtracts from its input.
+        license: of the weights.
+        source: name of the file that the weights come from.
+        source_sha256: its checksum.
+        weights: the weights file.
+        graphs: files and keys are there once.
+    """
+
+    mean: tuple[float, float, float]
+    license: str
+    source: str
+    source_sha256: str
+    weights: WeightsFile
+    graphs: tuple[GraphFile, ...]
+
+    def to_json(self) -> str:
+        """Return what :func:`parse_manifest` reads."""
+        manifest = {
+            "format": FORMAT,
+            "network": _NETWORK,
+            "input": _INPUT,
+            "mean": self.mean,
+            "license": self.license,
+            "source": {"name": self.source, "sha256": self.source_sha256},
+            "weights": asdict(self.weights),
+            "graphs": [_graph_fields(graph) for graph in self.graphs],
+        }
+        return json.dumps(manifest, indent=2) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a models folder.
+
+    Raises:
+        ArtifactError: if it cannot be read or is not one.
+    """
+    path = folder / MANIFEST
+    return parse_manifest(read_file(path, MAX_BYTES), str(path))
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Return the content of a file, symbolic links followed.
+
+    Raises:
+        ArtifactError: if it cannot be read, is no file, or has more than ``limit`` bytes.
+    """
+    try:
+        found = path.stat()
+        # Opening anything else may wait, and reading it never end.
+        if not stat.S_ISREG(found.st_mode):
+            raise ArtifactError(f"cannot read {path}: it is not a file")
+        if found.st_size > limit:
+            raise ArtifactError(f"{path} is corrupt: {found.st_size} bytes, accepted are {limit}")
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # a name that no file can have
+        raise ArtifactError(f"cannot read {path}: {error}") from error
+
+
+def parse_manifest(text: bytes, label: str) -> Manifest:
+    """Return the manifest that ``text``, JSON in UTF-8, describes.
+
+    Args:
+        text: content of a manifest file.
+        label: what messages call the file.
+
+    Raises:
+        ArtifactError: if it is not a manifest, in one line that names the file, the place in it,
+            what stands there and what is accepted.
+    """
+    try:
+        parsed = json.loads(
+            text.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_unrepeated
+        )
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{label} is corrupt: {error}") from error
+    found = parsed.get("format") if isinstance(parsed, dict) else None
+    if type(found) is not int or found != FORMAT:
+        raise ArtifactError(f"{label} has format {shown(found)}, this version reads {FORMAT}")
+    return _manifest(_Value(parsed, "", label))
+
+
+def _graph_fields(graph: GraphFile) -> dict[str, Any]:
+    """Return the entry of a graph; layers of features graphs are outputs, not a choice."""
+    fields = asdict(graph)
+    key = fields.pop("key")
+    features = {"pooling": key["pooling"], "layers": LAYERS}
+    return fields | (features if graph.kind == "features" else key)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; which of two equal keys counts would be anybody's guess."""
+    unrepeated: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in unrepeated:
+            raise ValueError(f"{shown(name)} is there twice")
+        unrepeated[name] = value
+    return unrepeated
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A value in a manifest; every method refuses it if it is not what the name of that says.
+
+    Attributes:
+        value: as JSON has it.
+        where: path to it, as in ``graphs[3].tile``.
+        label: what messages call the file.
+    """
+
+    value: Any
+    where: str
+    label: str
+
+    def refuse(self, accepted: str) -> NoReturn:
+        what = f"{self.where} is {shown(self.value)}"
+        raise ArtifactError(f"{self.label} is corrupt: {what}, accepted is {accepted}")
+
+    def at(self, name: str) -> _Value:
+        """Return an entry of an object."""
+        where = f"{self.where}.{name}" if self.where else name
+        return _Value(self.value[name], where, self.label)
+
+    def fields(self, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, _Value]:
+        """Return the entries of an object that has these keys, perhaps without the optional."""
+        if not isinstance(self.value, dict):
+            self.refuse("an object")
+        here = self.where or "it"
+        for name in names:
+            if name not in self.value and name not in optional:
+                raise ArtifactError(f"{self.label} is corrupt: {here} has no {name!r}")
+        for name in self.value:
+            if name not in names:
+                message = f"{self.label} is corrupt: {here} has {shown(name)}"
+                raise ArtifactError(f"{message}, accepted are {_listed(names)}")
+        return {name: self.at(name) for name in self.value}
+
+    def items(self) -> list[_Value]:
+        if not isinstance(self.value, list):
+            self.refuse("a list")
+        return [
+            _Value(value, f"{self.where}[{index}]", self.label)
+            for index, value in enumerate(self.value)
+        ]
+
+    def text(self) -> str:
+        if not isinstance(self.value, str):
+            self.refuse("a text")
+        return self.value
+
+    def matching(self, pattern: re.Pattern[str], accepted: str) -> str:
+        if not (isinstance(self.value, str) and pattern.fullmatch(self.value)):
+            self.refuse(accepted)
+        return self.value
+
+    def integer(self, least: int, most: int = 2**31 - 1) -> int:
+        if type(self.value) is not int or not least <= self.value <= most:
+            self.refuse(f"a whole number from {least} to {most}")
+        return self.value
+
+    def number(self, least: float, most: float) -> float:
+        if type(self.value) not in (int, float) or not least <= self.value <= most:
+            self.refuse(f"a number from {least:g} to {most:g}")
+        return float(self.value)
+
+    def exactly(self, expected: object) -> None:
+        if not _same(self.value, expected):
+            self.refuse(json.dumps(expected))
+
+    def one_of(self, accepted: Sequence[T]) -> T:
+        for choice in accepted:
+            if _same(self.value, choice):
+                return choice
+        return self.refuse(f"one of {_listed(accepted)}")
+
+
+def _same(value: object, expected: object) -> bool:
+    """Tell whether a value is the expected one in JSON, where 1, 1.0 and true differ."""
+    if isinstance(expected, dict):
+        return (
+            isinstance(value, dict)
+            and value.keys() == expected.keys()
+            and all(_same(value[name], expected[name]) for name in expected)
+        )
+    if isinstance(expected, list | tuple):
+        return (
+            isinstance(value, list)
+            and len(value) == len(expected)
+            and all(map(_same, value, expected))
+        )
+    return type(value) is type(expected) and value == expected
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _manifest(value: _Value) -> Manifest:
+    fields = value.fields(
+        ("format", "network", "input", "mean", "license", "source", "weights", "graphs")
+    )
+    fields["network"].exactly(_NETWORK)
+    fields["input"].exactly(_INPUT)
+    source = fields["source"].fields(("name", "sha256"))
+    weights = _weights(fields["weights"])
+    return Manifest(
+        _mean(fields["mean"]),
+        fields["license"].text(),
+        source["name"].text(),
+        _sha256(source["sha256"]),
+        weights,
+        _graphs(fields["graphs"], weights.file),
+    )
+
+
+def _mean(value: _Value) -> tuple[float, float, float]:
+    colours = [item.number(0, 255) for item in value.items()]
+    if len(colours) != 3:
+        value.refuse("three numbers")
+    return colours[0], colours[1], colours[2]
+
+
+def _sha256(value: _Value) -> str:
+    return value.matching(_SHA256, "64 hexadecimal digits")
+
+
+def _file(fields: dict[str, _Value]) -> File:
+    name = fields["file"].matching(_NAME, "a file name of letters, digits and . _ -")
+    return File(name, fields["bytes"].integer(0), _sha256(fields["sha256"]))
+
+
+def _weights(value: _Value) -> WeightsFile:
+    fields = value.fields((*File.__dataclass_fields__, "tensors"))
+    file = _file(fields)
+    tensors = _tensors(fields["tensors"])
+    fields["bytes"].exactly(list(tensors.values())[-1].end)
+    return WeightsFile(**asdict(file), tensors=tensors)
+
+
+def _tensors(value: _Value) -> dict[str, Tensor]:
+    """Return the table; all of it follows from which layers have codes."""
+    given = value.value if isinstance(value.value, dict) else {}
+    tensors = vgg19_tensors(layer for layer in LAYERS if f"{layer}/codes" in given)
+    for name, found in value.fields(tuple(tensors)).items():
+        expected = asdict(tensors[name])
+        for part, field in found.fields(tuple(expected)).items():
+            field.exactly(expected[part])
+    return tensors
+
+
+def _graphs(value: _Value, weights: str) -> tuple[GraphFile, ...]:
+    graphs: list[GraphFile] = []
+    for item in value.items():
+        graph = _graph(item)
+        if graph.file in (weights, *(earlier.file for earlier in graphs)):
+            item.at("file").refuse("a file of its own")
+        for earlier in graphs:
+            if (graph.kind, graph.key) == (earlier.kind, earlier.key):
+                item.refuse(f"another kind or choice than that of {earlier.file}")
+        graphs.append(graph)
+    return tuple(graphs)
+
+
+def _graph(value: _Value) -> GraphFile:
+    stated = value.value.get("kind") if isinstance(value.value, dict) else None
+    parts = ("pooling", "layers") if stated == "features" else _KEY_PARTS
+    fields = value.fields((*File.__dataclass_fields__, "opset", "kind", *parts), tuple(_UNSTATED))
+    kind = fields["kind"].one_of(KINDS)
+    key = _whole(fields) if kind == "features" else _key(fields)
+    return GraphFile(**asdict(_file(fields)), opset=fields["opset"].integer(1), kind=kind, key=key)
+
+
+def _whole(fields: dict[str, _Value]) -> GraphKey:
+    """Return the key of a features graph."""
+    fields["layers"].exactly(LAYERS)
+    return GraphKey(fields["pooling"].one_of(POOLINGS), (), ())
+
+
+def _key(fields: dict[str, _Value]) -> GraphKey:
+    chosen = {name: fields[name].one_of(_UNSTATED[name]) for name in _UNSTATED if name in fields}
+    return GraphKey(
+        fields["pooling"].one_of(POOLINGS),
+        _layers(fields["content_layers"]),
+        _layers(fields["style_layers"]),
+        fields["tile"].one_of(TILES),
+        **chosen,
+    )
+
+
+def _layers(value: _Value) -> tuple[str, ...]:
+    layers = [item.one_of(LAYERS) for item in value.items()]
+    if layers != sorted(set(layers), key=LAYERS.index):
+        value.refuse("each layer once, in network order")
+    return tuple(layers)
