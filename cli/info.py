@@ -100,12 +100,13 @@ def _cache(folder: Path | None) -> dict[str, Any]:
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     cache = facts["cache"]
-    folder = cache["folder"] or "none, derived graphs are not kept: there is no home directory"
+    size = f"({cache['files']} files, {cache['bytes'] / 1e6:.1f} MB)"
+    missing = "none, derived graphs are not kept: there is no home directory"
     rows = facts["versions"] | {
         "providers": ", ".join(facts["providers"])
         or "none: pip install 'ortist[cpu]' or 'ortist[gpu]'",
         "kernel": facts["kernel"],
-        "cache": f"{folder} ({cache['files']} files, {cache['bytes'] / 1e6:.1f} MB)",
+        "cache": f"{cache['folder']} {size}" if cache["folder"] else missing,
     }
     for name, value in rows.items():
         yield f"{name:<16} {value}"

@@ -191,7 +191,7 @@ def _derived(
     if folder:
         _to_cache(folder, kind, recipe, data)
     else:
-        _log.warning("cannot keep a derived graph: there is no home or cache directory")
+        _log.info("cannot keep a derived graph: there is no home or cache directory")
     return data
 
 

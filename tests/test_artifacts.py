@@ -561,6 +561,7 @@ def homeless(
 def test_without_a_home_graphs_are_derived_and_not_kept(
     homeless: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     assert Artifacts().graph("targets", SMALL_KEY)
     assert caplog.messages == ["cannot keep a derived graph: there is no home or cache directory"]
     assert list(homeless.iterdir()) == []
