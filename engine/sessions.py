@@ -188,6 +188,9 @@ class Device:
     def _options(self, as_written: bool, sparing: bool = False) -> onnxruntime.SessionOptions:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
+        if self._threads > (os.cpu_count() or 1):
+            # Threads that wait for one another without rest would keep those from running.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Twice the peak memory for no gain in speed: sizes change from run to run.
         options.enable_mem_pattern = False
         options.enable_mem_reuse = sparing
