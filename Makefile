@@ -25,7 +25,8 @@ demo: .venv/installed
 test: .venv-test/installed
 	.venv-test/bin/ruff check
 	.venv-test/bin/ruff format --check
-	.venv-test/bin/mypy $(foreach package,$(filter-out models,$(PACKAGES)),-p ortist.$(package))
+	.venv-test/bin/mypy $(foreach package,$(PACKAGES),-p ortist.$(package))
+	.venv-test/bin/lint-imports --no-cache
 	.venv-test/bin/pytest
 
 hostile: .venv-test/installed

@@ -34,8 +34,8 @@ def ours(kernel: str, width: int, height: int, steps: int, threads: int) -> list
     """Return the seconds of each step, through the public interface."""
     content, style = pictures(width, height)
     options = Options(width=width, height=height, steps=steps, scales=1)
-    if kernel == "winograd6":  # a tile size that the product does not offer
-        kernel, ortist.engine.engine.WINOGRAD_TILE = "winograd", 6
+    if kernel == "winograd6":  # a block size that the product does not offer
+        kernel, ortist.engine.engine.WINOGRAD_BLOCK = "winograd", 6
     run = Engine("cpu", threads, kernel=kernel).iterate(content, style, options)
     return timed(lambda: next(run), steps)
 

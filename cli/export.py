@@ -27,8 +27,9 @@ def export(
 
     Needs PyTorch: pip install 'ortist[export]'. The models go with stylize --models DIR.
     """
+    from ortist.engine.objective import default_parts
     from ortist.export.build import build_models
 
-    build_models(weights, output)
+    build_models(weights, output, default_parts())
     interrupts.wrote(output)
     print_line(f"{output}: models made of {weights}")

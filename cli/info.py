@@ -14,7 +14,7 @@ from ortist.engine import DeviceError
 from ortist.engine.artifacts import Artifacts, cache_directory
 from ortist.engine.engine import WINOGRAD_MIN_PIXELS
 from ortist.engine.sessions import Device, import_runtime
-from ortist.engine.winograd import WINOGRAD_TILE
+from ortist.models.winograd import WINOGRAD_BLOCK
 
 ModelsFolder = Annotated[
     Path | None,
@@ -83,7 +83,9 @@ def _kernel() -> str:
     except DeviceError as error:
         return f"none: {error}"
     if device.is_cpu:
-        chosen = f"winograd (tile {WINOGRAD_TILE}) from {WINOGRAD_MIN_PIXELS} pixels, direct below"
+        chosen = (
+            f"winograd (block {WINOGRAD_BLOCK}) from {WINOGRAD_MIN_PIXELS} pixels, direct below"
+        )
     else:
         chosen = "direct"
     return f"{chosen}, on {device.provider}"

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import IO, Self, TypeAlias
 
 from ortist.engine import InputError, Step
-from ortist.engine.files import reason
 from ortist.engine.images import check_extension, check_output, check_writable, write_image
+from ortist.models.files import reason
 
 MOST_NUMBERED = 100_000
 """Numbered pictures of a run, all of which are looked for before it starts."""

@@ -31,7 +31,7 @@ from ortist.engine.options import INITS, OPTIMISERS
 from ortist.engine.pictures import read_pictures
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 from ortist.engine.scales import Scale
-from ortist.models.keys import STATISTICS
+from ortist.export.costs import STATISTICS
 from ortist.models.layers import LAYERS, POOLINGS
 
 WORTH_TELLING = 5.0

@@ -10,7 +10,7 @@ from typing import Any
 from ortist.cli.layers import parse_layers
 from ortist.engine import InputError, Options
 
-_LEFT_OUT = ("style_weights",)  # a cell has one style
+_LEFT_OUT = ("style_weights", "terms")  # a cell has one style, and terms are Python
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 

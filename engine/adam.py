@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ortist.engine.images import resize_tensor
-from ortist.engine.optimiser import Tensor
+from ortist.engine.optimiser import State, Tensor
 
 _BLOCK = 1 << 15
 """Elements worked on at a time, few enough to stay in a core's cache between operations."""
@@ -71,6 +71,18 @@ class Adam:
                 self._average += np.float32(1 - self._averaging) * (moved - self._average)
         self.point = moved
         return bool(np.isfinite(value) and np.isfinite(moved).all())
+
+    def state(self) -> State:
+        """Return the iterate, the moments, the mean of the iterates and the number of steps."""
+        kept = {"point": self.point, "steps": np.array(self._steps)}
+        kept |= {"mean": self._mean.copy(), "square": self._square.copy()}
+        return kept if self._average is None else kept | {"average": self._average.copy()}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of Adam with the same averaging."""
+        self.point, self._steps = state["point"], int(state["steps"])
+        self._mean, self._square = state["mean"].copy(), state["square"].copy()
+        self._average = state["average"].copy() if self._averaging else None
 
     def _moved(self, part: slice, values: Tensor, gradient: Tensor) -> Tensor:
         mean, square = self._mean.reshape(-1)[part], self._square.reshape(-1)[part]

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.files import write_whole
-from ortist.engine.winograd import transform_kernel, transformed_layer
+from ortist.export.costs import TERMS
+from ortist.export.costs.term import Part
 from ortist.models.errors import ArtifactError
+from ortist.models.files import write_whole
 from ortist.models.keys import GraphKey, Kind
 from ortist.models.manifest import MANIFEST, File, GraphFile, read_file, read_manifest
 from ortist.models.weights import kernel
+from ortist.models.winograd import transform_kernel, transformed_layer
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -28,6 +30,32 @@ if TYPE_CHECKING:
 _SOURCES = ("ortist.engine", "ortist.export", "ortist.models")
 """Packages whose code says what a derived graph is."""
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a graph is made for.
+
+    Attributes:
+        key: by which manifests and caches know it.
+        parts: what J is the sum of, as ``key`` names it.
+    """
+
+    key: GraphKey
+    parts: tuple[Part, ...] = ()
+
+    @classmethod
+    def of(
+        cls, pooling: str, parts: Sequence[Part] = (), block: int = 0, *, rescaled: bool = False
+    ) -> Choice:
+        """Make a choice; equal graphs have equal choices."""
+        names = (part.name for part in parts)
+        return cls(GraphKey.of(pooling, names, block, rescaled=rescaled), tuple(parts))
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its names say what it is: all terms are those of the package."""
+        return all(TERMS.get(part.term.name) is part.term for part in self.parts)
 
 
 class Artifacts:
@@ -67,7 +95,7 @@ class Artifacts:
             return {entry.file: self._weights}
 
     def transformed_kernels(
-        self, inputs: Sequence[str], tile: int
+        self, inputs: Sequence[str], block: int
     ) -> dict[str, NDArray[np.float32]]:
         """Return those inputs of a lowered graph that are Winograd transforms of kernels.
 
@@ -81,10 +109,10 @@ class Artifacts:
         layers = {name: layer for name, layer in found.items() if layer is not None}
         with self._lock:
             for name, layer in layers.items():
-                if (name, tile) not in self._transformed:
+                if (name, block) not in self._transformed:
                     values = kernel(data, self.manifest.weights.tensors, layer)
-                    self._transformed[name, tile] = transform_kernel(values, tile)
-            return {name: self._transformed[name, tile] for name in layers}
+                    self._transformed[name, block] = transform_kernel(values, block)
+            return {name: self._transformed[name, block] for name in layers}
 
     def features(self, pooling: str, rescaled: bool = False) -> bytes:
         """Return the features graph with all layers as outputs.
@@ -95,7 +123,7 @@ class Artifacts:
             ArtifactError: if there is none to derive it from, or that is missing or corrupt.
         """
         shipped = "average" if pooling == "l2" else pooling
-        entry = self._find("features", GraphKey(shipped, (), ()))
+        entry = self._find("features", GraphKey(shipped))
         if entry is None:
             raise ArtifactError(f"{self.folder / MANIFEST} lists no features graph of {shipped!r}")
         features = self._read(entry)
@@ -109,30 +137,33 @@ class Artifacts:
 
         return _derived("features", features, [pooling, rescaled], derive)
 
-    def graph(self, kind: Kind, key: GraphKey) -> bytes:
-        """Return a graph for ``key``: shipped, from the cache, or derived now and then cached.
+    def graph(self, kind: Kind, choice: Choice) -> bytes:
+        """Return a graph: shipped, from the cache, or derived now and then cached.
 
-        Features graphs are those of all layers; only the pooling of ``key`` counts.
+        Of features graphs, which have all layers, only the pooling counts. Graphs with terms from
+        outside are neither looked for nor kept.
 
         Raises:
             ArtifactError: if a shipped file is missing or corrupt.
         """
+        key = choice.key
         if kind == "features":
             return self.features(key.pooling, key.rescaled)
-        entry = self._find(kind, key)
+        entry = self._find(kind, key) if choice.is_named else None
         if entry is not None:
             return self._read(entry)
 
         def derive(model: ModelProto) -> ModelProto:
-            from ortist.export.graphs import DERIVATIONS
+            from ortist.export.graphs import derive
 
-            return DERIVATIONS[kind](model, key)
+            return derive(kind, model, choice.parts, key.block)
 
-        return _derived(kind, self.features(key.pooling, key.rescaled), asdict(key), derive)
+        features = self.features(key.pooling, key.rescaled)
+        return _derived(kind, features, asdict(key), derive, keep=choice.is_named)
 
-    def origin(self, kind: Kind, key: GraphKey) -> str:
+    def origin(self, kind: Kind, choice: Choice) -> str:
         """Say where :meth:`graph` finds a graph."""
-        entry = self._find(kind, key)
+        entry = self._find(kind, choice.key) if choice.is_named else None
         return str(self.folder / entry.file) if entry else f"a derived {kind} graph"
 
     def verify(self) -> list[tuple[str, str, bool]]:
@@ -173,14 +204,20 @@ def _absolute(folder: Path) -> Path:
 
 
 def _derived(
-    kind: Kind, features: bytes, choice: object, derive: Callable[[ModelProto], ModelProto]
+    kind: Kind,
+    features: bytes,
+    choice: object,
+    derive: Callable[[ModelProto], ModelProto],
+    *,
+    keep: bool = True,
 ) -> bytes:
     """Return what ``derive`` makes of a features graph for a choice, from the cache if it is there.
 
-    Derivations import onnx, which is needed only where no ready graph is found.
+    What is not to be kept is not looked for there. Derivations import onnx, which is needed only
+    where no ready graph is found.
     """
     recipe = json.dumps([_digest(features), _code(), kind, choice]).encode()
-    folder = cache_directory()
+    folder = cache_directory() if keep else None
     cached = folder and _from_cache(folder, kind, recipe)
     if cached:
         return cached
@@ -190,7 +227,7 @@ def _derived(
     data: bytes = model.SerializeToString(deterministic=True)
     if folder:
         _to_cache(folder, kind, recipe, data)
-    else:
+    elif keep:
         _log.info("cannot keep a derived graph: there is no home or cache directory")
     return data
 
@@ -243,9 +280,8 @@ def _digest(data: bytes) -> str:
 def _code() -> str:
     """Return a checksum of the code that derives graphs: other code, other cache files."""
     files = [
-        (f"{package}/{file.name}", file.read_bytes())
+        (f"{package}/{file.as_posix()}", file.read_bytes())
         for package in _SOURCES
-        for file in resources.files(package).iterdir()
-        if file.name.endswith(".py")
+        for file in Path(str(resources.files(package))).rglob("*.py")
     ]
     return _digest(repr(sorted((name, _digest(data)) for name, data in files)).encode())

@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.artifacts import Artifacts
+from ortist.engine.artifacts import Artifacts, Choice
 from ortist.engine.errors import InputError
-from ortist.engine.images import ImageSource, read_image, to_tensor
-from ortist.engine.objective import Objective
-from ortist.engine.optimiser import Tensor
+from ortist.engine.evaluators import Fused, Pieces
+from ortist.engine.images import ImageSource, read_image, to_image, to_tensor
+from ortist.engine.objective import Objective, weighted_parts
 from ortist.engine.options import Options, check_choice, check_layers
-from ortist.engine.painting import paint
 from ortist.engine.pictures import Pixels, Styles, read_pictures
-from ortist.engine.results import Costs, Result, Step
+from ortist.engine.results import Result, Step
+from ortist.engine.run import Run
 from ortist.engine.scales import Scale
 from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import starting_picture
-from ortist.engine.statistics import graph_targets
-from ortist.engine.winograd import WINOGRAD_TILE
+from ortist.engine.targets import settle_targets
 from ortist.models.interface import interface
-from ortist.models.keys import GraphKey, Kind
+from ortist.models.keys import Kind
 from ortist.models.layers import POOLINGS
+from ortist.models.winograd import WINOGRAD_BLOCK
 
+T = TypeVar("T")
 KERNELS = ("auto", "direct", "winograd")
 WINOGRAD_MIN_PIXELS = 128 * 128
 """Below, transforming the kernels takes longer than the faster steps save."""
-RUN_KINDS: tuple[Kind, ...] = ("targets", "gradient")
-"""The graphs that a run needs."""
+FUSED: tuple[Kind, ...] = ("gradient",)
+PIECES: tuple[Kind, ...] = ("compare", "pullback")
+"""The graphs that a run needs beside that which measures, by how it evaluates J."""
 MAX_GRAPHS = 8
 """Graphs kept ready."""
 SMALL_PIXELS = 128 * 128
@@ -59,6 +62,8 @@ class Engine:
         models: folder made by ``ortist export``; the shipped VGG-19 by default.
         kernel: how convolutions are computed: ``"winograd"`` (fewer products, a faster graph on
             CPUs), ``"direct"`` (the provider's own), or ``"auto"``, the better one.
+        pieces: whether J and its gradient are computed by three graphs that meet at the statistics,
+            in place of one; the same to rounding, but slower.
 
     Raises:
         DeviceError: if the device cannot be used here.
@@ -72,14 +77,17 @@ class Engine:
         threads: int | None = None,
         models: str | Path | None = None,
         kernel: str = "auto",
+        pieces: bool = False,
     ) -> None:
         check_choice("kernel", kernel, KERNELS)
         self._kernel = kernel
+        self._kinds = PIECES if pieces else FUSED
+        self._repeated = ("measure", *PIECES) if pieces else FUSED
         self._device = Device(device, threads)
         self._artifacts = Artifacts(Path(models) if models is not None else None)
         # For where derived ones cannot be kept in files.
         self._models = lru_cache(MAX_GRAPHS)(self._artifacts.graph)
-        self._graphs: OrderedDict[tuple[Kind, GraphKey], Future[Graph]] = OrderedDict()
+        self._graphs: OrderedDict[tuple[Kind, Choice], Future[Graph]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -107,18 +115,13 @@ class Engine:
             ArtifactError: if a model file is missing or corrupt.
             NonFiniteCostError: if the cost stops being finite; carries the last good picture.
         """
-        history: list[Costs] = []
-        seconds = 0.0
-        for step in self.iterate(content, style, options):
-            history.append(_costs_of(step))
-            seconds += step.seconds
+        run = self.iterate(content, style, options)
+        for step in run:
             if on_step is not None:
                 on_step(step)
-        return Result(step.image(), tuple(history), seconds)
+        return Result(to_image(run.picture), tuple(run.history), run.seconds)
 
-    def iterate(
-        self, content: ImageSource, style: Styles, options: Options | None = None
-    ) -> Iterator[Step]:
+    def iterate(self, content: ImageSource, style: Styles, options: Options | None = None) -> Run:
         """Return an iterator over the steps of a run; to stop early, stop iterating.
 
         Arguments and errors are those of :meth:`stylize`. Pictures are read, and errors in them
@@ -128,19 +131,19 @@ class Engine:
         pictures = read_pictures(content, style, options)
         scales = pictures.scales(options)
         for scale in scales:
-            for kind in RUN_KINDS:
-                self._models(kind, self._key(scale.width * scale.height, options))
+            for kind in ("measure", *self._kinds):
+                self._models(kind, self._choice(scale.width * scale.height, options))
         canvas, styles = pictures.at(scales[0].width, scales[0].height)
         start = starting_picture(canvas, styles, options, self._artifacts.mean)
         # The objective of a large scale has its memory until nothing refers to it.
-        ready = [self._objective(canvas, styles, options)]
+        ready = {scales[0]: self._objective(canvas, styles, options)}
 
         def objective_at(scale: Scale) -> Objective:
-            if ready:
-                return ready.pop()
+            if scale in ready:
+                return ready.pop(scale)
             return self._objective(*pictures.at(scale.width, scale.height), options)
 
-        return paint(scales, objective_at, start, options)
+        return Run(scales, objective_at, start, options)
 
     def activations(
         self, image: ImageSource, layers: Sequence[str], pooling: str = Options.pooling
@@ -153,108 +156,86 @@ class Engine:
         check_layers("layers", layers)
         check_choice("pooling", pooling, POOLINGS)
         pixels = read_image(image)
-        graph = self._graph("features", GraphKey.of(pooling, (), ()), [pixels])
+        graph = self._graph("features", Choice.of(pooling), [pixels])
         return graph.run(layers, {"image": to_tensor(pixels)})
 
     def _objective(self, canvas: Pixels, styles: list[Pixels], options: Options) -> Objective:
-        key = self._key(canvas.shape[0] * canvas.shape[1], options)
-        content = {"image": to_tensor(canvas)}
-        loading: Future[Graph] = Future()
-
-        def load() -> None:
-            try:
-                loading.set_result(self._graph("gradient", key, [canvas]))
-            except BaseException as error:
-                loading.set_exception(error)
-
-        # Not an executor: those stop when the main thread ends, though others still paint.
-        threading.Thread(target=load).start()
-        targets = self._targets(key, canvas, styles, options)
-        graph = loading.result()
-        return Objective(graph, {**targets, **graph.layout(content)}, options)
-
-    def _targets(
-        self,
-        key: GraphKey,
-        canvas: Pixels,
-        styles: list[Pixels],
-        options: Options,
-    ) -> dict[str, Tensor]:
-        """Return the content of the canvas and the style of all styles together."""
-        weights = _normalised(options.style_weights, len(styles))
-        graph = self._graph("targets", key, [canvas, *styles])
-
-        def measured(pixels: Pixels, names: Sequence[str]) -> dict[str, Tensor]:
-            image = {"image": to_tensor(pixels)}
-            return graph.run(names, {**image, **graph.layout(image)})
-
-        targets = measured(canvas, [f"content/{layer}" for layer in key.content_layers])
-        for weight, pixels in zip(weights, styles, strict=True):
-            grams = measured(pixels, [f"style/{layer}" for layer in key.style_layers])
-            for name, gram in grams.items():
-                targets[name] = targets.get(name, np.float32(0)) + weight * gram
-        return graph_targets(key.statistic, targets)
-
-    def _key(self, pixels: int, options: Options) -> GraphKey:
-        """Return what graphs a picture of so many pixels is painted with."""
-        return GraphKey.of(
-            options.pooling,
-            options.content_layers,
-            options.style_layers,
-            self._tile(pixels),
-            statistic=options.statistic,
-            rescaled=options.rescaled,
+        choice = self._choice(canvas.shape[0] * canvas.shape[1], options)
+        loading = _in_background(
+            lambda: [self._graph(kind, choice, [canvas]) for kind in self._kinds]
         )
+        measure = self._graph("measure", choice, [canvas, *styles])
+        targets = settle_targets(measure, choice.parts, canvas, _weighted(styles, options))
+        like, graphs, parts = to_tensor(canvas), loading.result(), weighted_parts(options)
+        if self._kinds == FUSED:
+            return Objective(Fused(graphs[0], targets, like), parts, options)
+        return Objective(Pieces(measure, graphs[0], graphs[1], targets, like), parts, options)
 
-    def _tile(self, pixels: int) -> int:
-        """Return the tile size for a picture of so many pixels, 0 for plain convolutions."""
+    def _choice(self, pixels: int, options: Options) -> Choice:
+        """Return what graphs a picture of so many pixels is painted with."""
+        parts = [weighted.part for weighted in weighted_parts(options)]
+        block = self._block(pixels)
+        return Choice.of(options.pooling, parts, block, rescaled=options.rescaled)
+
+    def _block(self, pixels: int) -> int:
+        """Return the block size for a picture of so many pixels, 0 for plain convolutions."""
         if self._kernel == "auto":
             worth_it = self._device.is_cpu and pixels >= WINOGRAD_MIN_PIXELS
-            return WINOGRAD_TILE if worth_it else 0
-        return WINOGRAD_TILE if self._kernel == "winograd" else 0
+            return WINOGRAD_BLOCK if worth_it else 0
+        return WINOGRAD_BLOCK if self._kernel == "winograd" else 0
 
-    def _graph(self, kind: Kind, key: GraphKey, pictures: Sequence[Pixels]) -> Graph:
+    def _graph(self, kind: Kind, choice: Choice, pictures: Sequence[Pixels]) -> Graph:
         """Return a graph to run on these pictures; small ones share the last graphs used."""
         largest = max(pixels.shape[0] * pixels.shape[1] for pixels in pictures)
         if largest > SMALL_PIXELS:
-            return self._load(kind, key, sparing=largest > LARGE_PIXELS)
+            return self._load(kind, choice, sparing=largest > LARGE_PIXELS)
         with self._lock:
-            known = self._graphs.get((kind, key))
-            graph = self._graphs[kind, key] = known or Future()
-            self._graphs.move_to_end((kind, key))
+            known = self._graphs.get((kind, choice))
+            graph = self._graphs[kind, choice] = known or Future()
+            self._graphs.move_to_end((kind, choice))
             if len(self._graphs) > MAX_GRAPHS:
                 self._graphs.popitem(last=False)
         if known is None:
             try:
-                graph.set_result(self._load(kind, key))
+                graph.set_result(self._load(kind, choice))
             except BaseException as error:
                 # Who waits for it gets the error; who comes later tries again.
                 with self._lock:
-                    self._graphs.pop((kind, key), None)
+                    self._graphs.pop((kind, choice), None)
                 graph.set_exception(error)
         return graph.result()
 
-    def _load(self, kind: Kind, key: GraphKey, sparing: bool = False) -> Graph:
+    def _load(self, kind: Kind, choice: Choice, sparing: bool = False) -> Graph:
         return self._device.load(
-            self._models(kind, key),
+            self._models(kind, choice),
             self._artifacts.weights(),
-            interface(kind, key),
-            lambda names: self._artifacts.transformed_kernels(names, key.tile),
-            label=self._artifacts.origin(kind, key),
+            interface(kind, choice.key),
+            lambda names: self._artifacts.transformed_kernels(names, choice.key.block),
+            label=self._artifacts.origin(kind, choice),
             # What runs just a few times is not worth the time of optimising it.
-            as_written=key.tile > 0 or kind != "gradient",
+            as_written=choice.key.block > 0 or kind not in self._repeated,
             sparing=sparing,
         )
 
 
-def _normalised(weights: Sequence[float] | None, count: int) -> NDArray[np.float32]:
-    """Return one weight per style, of sum 1."""
-    if weights is None:
-        weights = [1.0] * count
-    if len(weights) != count:
-        raise InputError(f"style_weights has {len(weights)} weights for {count} style images")
-    return (np.array(weights, np.float64) / sum(weights)).astype(np.float32)
+def _in_background(call: Callable[[], T]) -> Future[T]:
+    """Start a call in a thread of its own and return what it will return."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    # Not an executor: those stop when the main thread ends, though others still paint.
+    threading.Thread(target=run).start()
+    return future
 
 
-def _costs_of(step: Step) -> Costs:
-    return Costs(**{name: getattr(step, name) for name in Costs.__dataclass_fields__})
+def _weighted(styles: Sequence[Pixels], options: Options) -> list[tuple[float, Pixels]]:
+    """Return styles with weights of sum 1."""
+    weights = [1.0] * len(styles) if options.style_weights is None else options.style_weights
+    if len(weights) != len(styles):
+        raise InputError(f"style_weights has {len(weights)} weights for {len(styles)} style images")
+    return [(weight / sum(weights), style) for weight, style in zip(weights, styles, strict=True)]

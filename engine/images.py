@@ -31,7 +31,7 @@ from PIL import (  # noqa: F401 (importing a plugin registers its format)
 )
 
 from ortist.engine.errors import InputError
-from ortist.engine.files import (
+from ortist.models.files import (
     TooLongError,
     find_target,
     read_limited,
@@ -297,7 +297,7 @@ def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:
 def write_image(pixels: NDArray[np.uint8], path: str | os.PathLike[str]) -> None:
     """Write uint8 (H, W, 3) to ``path``, whole or not at all, replacing what is there.
 
-    The extension names the format; see :func:`~ortist.engine.files.write_whole`.
+    The extension names the format; see :func:`~ortist.models.files.write_whole`.
 
     Raises:
         InputError: if the extension is unknown or the file cannot be written.

@@ -8,7 +8,7 @@ from collections import deque
 import numpy as np
 
 from ortist.engine.images import resize_tensor
-from ortist.engine.optimiser import Tensor
+from ortist.engine.optimiser import State, Tensor
 from ortist.engine.preconditioner import Preconditioner
 
 LOWEST, HIGHEST = np.float32(0), np.float32(255)
@@ -20,6 +20,11 @@ SUFFICIENT = 1e-4
 """Share of the decrease that the slope promises which a step must reach (Armijo's condition)."""
 MOST_TRIALS = 8
 """Shorter and shorter steps tried before the memory is dropped, and then before giving up."""
+
+_FIRST = ("point", "_best", "_unit", "_promised", "_value", "accepted", "done")
+_LATER = ("_gradient", "_direction", "_trials", "_length")
+"""Attributes that make up a state, and those that it has from the first evaluation on."""
+_PAIR = ("moved", "change", "inverse")
 
 
 class LBFGS:
@@ -67,6 +72,26 @@ class LBFGS:
     def resize(self, width: int, height: int) -> None:
         """Go on with a picture of another size; what is known of the curvature is dropped."""
         self._restart(np.clip(resize_tensor(self._best, width, height), LOWEST, HIGHEST))
+
+    def state(self) -> State:
+        """Return points, what is known of the function, and where the line search is."""
+        pairs = {
+            f"{index}/{part}": np.asarray(value)
+            for index, pair in enumerate(self._pairs)
+            for part, value in zip(_PAIR, pair, strict=True)
+        }
+        held = _FIRST if self._gradient is None else (*_FIRST, *_LATER)
+        return {name: np.asarray(getattr(self, name)) for name in held} | pairs
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of L-BFGS."""
+        self._restart(state["_best"])
+        for name in (*_FIRST, *(_LATER if "_gradient" in state else ())):
+            value = state[name]
+            setattr(self, name, value if value.ndim else value.item())
+        while (pair := f"{len(self._pairs)}/") + _PAIR[0] in state:
+            moved, change, inverse = (state[pair + part] for part in _PAIR)
+            self._pairs.append((moved, change, inverse.item()))
 
     def _restart(self, start: Tensor) -> None:
         self.accepted = False

@@ -1,19 +1,67 @@
-"""The function that is minimised: J(image) and its gradient, computed by a gradient graph."""
+"""The function that is minimized: what J is, and its value and gradient at a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.optimiser import Tensor
-from ortist.engine.options import Options, layer_weights
+from ortist.engine.options import LayerWeights, Options, layer_weights
 from ortist.engine.results import Costs
-from ortist.engine.sessions import Graph
-from ortist.engine.tiles import Map
-from ortist.models.interface import COSTS_KEY
+from ortist.export.costs import STATISTICS, TERMS
+from ortist.export.costs.term import Part, Term
+from ortist.models.layers import IMAGE, LAYERS
+
+Evaluate = Callable[[Tensor, NDArray[np.float32]], tuple[NDArray[np.float32], Tensor]]
+"""Returns, for a picture and the weight of each cost, all costs, float32 (n,), and dJ/dpicture."""
+
+
+Group = Literal["content", "style", "variation", "own"]
+
+
+@dataclass(frozen=True)
+class WeightedPart:
+    """A summand of J: a term at a layer with its weight.
+
+    Attributes:
+        part: the term and the layer.
+        group: what its weight is multiplied by: alpha, beta, tv or 1.
+        weight: within the group.
+    """
+
+    part: Part
+    group: Group
+    weight: float
+
+
+def weighted_parts(options: Options) -> tuple[WeightedPart, ...]:
+    """Return what J = alpha·J_content + beta·J_style + tv·J_variation + J_own is the sum of."""
+
+    def at_layers(term: Term, group: Group, layers: LayerWeights) -> list[WeightedPart]:
+        # In network order, so that equal choices have equal graphs.
+        weights = layer_weights(layers)
+        names = [name for name in (*LAYERS, IMAGE) if name in weights]
+        return [WeightedPart(Part(term, name), group, weights[name]) for name in names]
+
+    return (
+        *at_layers(TERMS["content"], "content", options.content_layers),
+        *at_layers(TERMS[options.statistic], "style", options.style_layers),
+        *at_layers(TERMS["variation"], "variation", {IMAGE: 1.0}),
+        *chain.from_iterable(at_layers(t, "own", layers) for t, layers in options.terms.items()),
+    )
+
+
+def default_parts() -> dict[str, list[Part]]:
+    """Return what J is the sum of with the default layers, by statistic: models are made ready."""
+    return {
+        statistic: [weighted.part for weighted in weighted_parts(Options(statistic=statistic))]
+        for statistic in STATISTICS
+    }
 
 
 @dataclass(frozen=True)
@@ -22,7 +70,7 @@ class Evaluation:
 
     Attributes:
         costs: its costs.
-        value: what is minimised: J, unless costs are normalised.
+        value: what is minimized: J, unless costs are normalized.
         gradient: d value/d image, float32 (1, 3, H, W).
     """
 
@@ -32,23 +80,24 @@ class Evaluation:
 
 
 class Objective:
-    """J = alpha·J_content + beta·J_style + tv·J_variation for given targets.
+    """J for given targets.
 
     Args:
-        graph: a gradient graph; may be shared with other objectives and threads.
-        targets: the graph's inputs but for ``image`` and ``weights``, by name.
-        options: the weights.
+        evaluate: computes costs and gradients, the costs in the order of the parts.
+        parts: what J is the sum of.
+        options: alpha, beta and tv.
     """
 
-    def __init__(self, graph: Graph, targets: Mapping[str, Map], options: Options) -> None:
-        self._graph = graph
-        self._targets = dict(targets)
+    def __init__(self, evaluate: Evaluate, parts: Sequence[WeightedPart], options: Options) -> None:
+        self._evaluate = evaluate
+        self._parts = parts
         self._tv = options.tv
+        # Costs are told in the order of the options.
+        self._content, self._style = (
+            list(layer_weights(layers)) for layers in (options.content_layers, options.style_layers)
+        )
         self._alpha, self._beta = (options.schedule(name).at(0.0) for name in ("alpha", "beta"))
-        self._names = graph.metadata[COSTS_KEY].split()
-        self._content = layer_weights(options.content_layers)
-        self._style = layer_weights(options.style_layers)
-        self.factors = np.ones(len(self._names))
+        self.factors = np.ones(len(parts))
         """What the weight of each cost is multiplied by."""
 
     def evaluate(
@@ -61,61 +110,49 @@ class Objective:
         """
         alpha = self._alpha if alpha is None else alpha
         beta = self._beta if beta is None else beta
-        weights = self._weights(alpha, beta) * self.factors
-        found = self._run(pixels, weights)
-        values = found["costs"].astype(float)
-        costs = self._named(values.tolist(), alpha, beta)
-        normalised = bool((self.factors != 1).any())
-        with np.errstate(over="ignore", invalid="ignore"):
-            value = float(np.dot(weights, values)) if normalised else costs.total
-        return Evaluation(costs, value, found["gradient"])
+        groups = {"content": alpha, "style": beta, "variation": self._tv, "own": 1.0}
+        weights = np.array([groups[part.group] * part.weight for part in self._parts])
+        values, gradient = self._run(pixels, weights * self.factors)
+        costs = self._named(values, groups)
+        value = costs.total
+        if (self.factors != 1).any():
+            with np.errstate(over="ignore", invalid="ignore"):
+                value = float(np.dot(weights * self.factors, values))
+        return Evaluation(costs, value, gradient)
 
     def balancing_factors(self, pixels: Tensor) -> NDArray[np.float64]:
         """Return one over the mean absolute derivative of each cost by a pixel, for ``factors``.
 
         Takes one evaluation per cost. For a cost whose derivative is zero there it is 1.
         """
-        factors = np.ones(len(self._names))
-        for index in range(len(self._names)):
-            gradient = self._run(pixels, np.eye(len(self._names))[index])["gradient"]
+        factors = np.ones(len(self._parts))
+        for index in range(len(self._parts)):
+            _, gradient = self._run(pixels, np.eye(len(self._parts))[index])
             size = float(np.abs(gradient).mean(dtype=np.float64))
             if size > 0 and np.isfinite(size):
                 factors[index] = 1 / size
         return factors
 
-    def _weights(self, alpha: float, beta: float) -> NDArray[np.float64]:
-        """Return the weight of each cost in J, in the order of the graph."""
-        weights = {
-            **{f"content/{name}": alpha * weight for name, weight in self._content.items()},
-            **{f"style/{name}": beta * weight for name, weight in self._style.items()},
-            "total_variation": self._tv,
-        }
-        return np.array([weights[name] for name in self._names])
-
-    def _run(self, pixels: Tensor, weights: NDArray[np.float64]) -> dict[str, Tensor]:
+    def _run(
+        self, pixels: Tensor, weights: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], Tensor]:
         with np.errstate(over="ignore"):  # an infinite weight gives a cost that says so
-            feeds = {**self._targets, "image": pixels, "weights": weights.astype(np.float32)}
-        return self._graph.run(["costs", "gradient"], feeds)
+            costs, gradient = self._evaluate(pixels, weights.astype(np.float32))
+        return costs.astype(np.float64), gradient
 
-    def _named(self, values: list[float], alpha: float, beta: float) -> Costs:
-        costs = dict(zip(self._names, values, strict=True))
-        content_layers = {name: costs[f"content/{name}"] for name in self._content}
-        style_layers = {name: costs[f"style/{name}"] for name in self._style}
-        content = sum(self._content[name] * cost for name, cost in content_layers.items())
-        style = sum(self._style[name] * cost for name, cost in style_layers.items())
-        variation = costs["total_variation"]
+    def _named(self, values: NDArray[np.float64], groups: dict[str, float]) -> Costs:
+        by_group: dict[str, dict[str, float]] = {group: {} for group in groups}
+        sums = dict.fromkeys(groups, 0.0)
+        for part, value in zip(self._parts, values.tolist(), strict=True):
+            term, layer = part.part
+            by_group[part.group][f"{term.name}/{layer}" if part.group == "own" else layer] = value
+            sums[part.group] += part.weight * value
         return Costs(
-            total=total_cost(content, style, variation, alpha=alpha, beta=beta, tv=self._tv),
-            content=content,
-            style=style,
-            content_layers=content_layers,
-            style_layers=style_layers,
-            total_variation=variation,
+            total=sum(groups[group] * sums[group] for group in groups),
+            content=sums["content"],
+            style=sums["style"],
+            content_layers={name: by_group["content"][name] for name in self._content},
+            style_layers={name: by_group["style"][name] for name in self._style},
+            total_variation=sums["variation"],
+            own_terms=by_group["own"],
         )
-
-
-def total_cost(
-    content: float, style: float, variation: float, *, alpha: float, beta: float, tv: float
-) -> float:
-    """Return J = alpha·content + beta·style + tv·variation."""
-    return alpha * content + beta * style + tv * variation

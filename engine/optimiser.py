@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Tensor = NDArray[np.float32]
+State: TypeAlias = Mapping[str, NDArray[Any]]
+"""Arrays by name, numbers and texts as arrays without dimensions: what ``np.savez`` takes."""
 
 
 class Optimiser(Protocol):
@@ -39,3 +42,9 @@ class Optimiser(Protocol):
 
     def resize(self, width: int, height: int) -> None:
         """Go on with a picture of another size."""
+
+    def state(self) -> State:
+        """Return all that later steps depend on; arrays that are not written to any more."""
+
+    def restore(self, state: State) -> None:
+        """Go on from a state; KeyError, TypeError or ValueError if it is none of this kind."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, TypeAlias, TypeGuard
 
 from ortist.engine.errors import InputError
 from ortist.engine.images import MAX_PIXELS, MIN_SIDE, ImageSource
 from ortist.engine.schedule import Schedule, parse_schedule
+from ortist.export.costs import STATISTICS, TERMS
+from ortist.export.costs.term import Term
 from ortist.models.errors import shown
-from ortist.models.keys import STATISTICS
-from ortist.models.layers import LAYERS, POOLINGS
+from ortist.models.layers import IMAGE, LAYERS, POOLINGS
 
 INITS = ("noise", "content", "blank", "uniform", "normal", "style")
 OPTIMISERS = ("adam", "lbfgs")
@@ -22,6 +24,7 @@ ADAM_ONLY = ("learning_rate", "averaging")
 LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
 """Layers with their weights, or names that get equal weights of sum 1."""
 MAX_STYLE_SCALE = 1000.0
+_TERM_NAME = re.compile(r"[A-Za-z0-9_]+")
 MAX_WHOLE = 10**18
 """Largest size or number of steps: what is computed of them stays within the floats."""
 
@@ -74,6 +77,8 @@ class Options:
         noise_ratio: share of noise in the ``"noise"`` start, 0..1.
         style_scale: size of the style image relative to the picture (1: the same area; its
             aspect ratio is kept), up to 1000. Larger values give larger strokes.
+        terms: terms of one's own, each with its layers, ``"image"`` among them, and their weights:
+            summands of J beside content, style and variation.
         seed: seed of the noise; the same inputs, seed and threads give the same bytes.
         max_pixels: largest number of pixels accepted for an input or the picture.
 
@@ -102,6 +107,7 @@ class Options:
     init: ImageSource = "noise"
     noise_ratio: float = 0.6
     style_scale: float = 1.0
+    terms: Mapping[Term, LayerWeights] = field(default_factory=dict, hash=False)
     seed: int = 0
     max_pixels: int = MAX_PIXELS
 
@@ -131,6 +137,7 @@ class Options:
         self._check_layers()
         if self.style_weights is not None:
             self._check_style_weights()
+        self._check_terms()
 
     def _check_whole(self, name: str, least: int, most: float = MAX_WHOLE) -> None:
         value = getattr(self, name)
@@ -165,14 +172,31 @@ class Options:
 
     def _check_layers(self) -> None:
         for name in ("content_layers", "style_layers"):
-            layers = getattr(self, name)
-            check_layers(name, layers)
-            for layer, weight in layer_weights(layers).items():
-                if list(layers).count(layer) > 1:
-                    raise InputError(f"{name} has {layer} twice")
-                _check_weight(f"{name} weight of {layer}", weight)
+            self._check_weighted(name, getattr(self, name), LAYERS)
         if not len(self.content_layers) and not len(self.style_layers):
             raise InputError("content_layers and style_layers are both empty")
+
+    def _check_weighted(self, name: str, layers: Any, accepted: Collection[str]) -> None:
+        check_layers(name, layers, accepted)
+        for layer, weight in layer_weights(layers).items():
+            if list(layers).count(layer) > 1:
+                raise InputError(f"{name} has {layer} twice")
+            _check_weight(f"{name} weight of {layer}", weight)
+
+    def _check_terms(self) -> None:
+        if not isinstance(self.terms, Mapping):
+            raise InputError(f"terms is {shown(self.terms)}, accepted is a mapping from terms")
+        names = set(TERMS)
+        for term, layers in self.terms.items():
+            if not isinstance(term, Term):
+                raise InputError(f"terms has {shown(term)}, accepted are instances of Term")
+            if not _TERM_NAME.fullmatch(term.name) or term.name in names:
+                raise InputError(
+                    f"terms has one named {shown(term.name)}, accepted are letters, digits and _,"
+                    f" and each name once, but {', '.join(TERMS)}"
+                )
+            names.add(term.name)
+            self._check_weighted(f"layers of {term.name}", layers, (*LAYERS, IMAGE))
 
     def _check_style_weights(self) -> None:
         weights = _members("style_weights", self.style_weights, "is a sequence of numbers")
@@ -191,12 +215,12 @@ def check_choice(name: str, value: object, accepted: Collection[str]) -> None:
         raise InputError(f"{name} is {shown(value)}, accepted are {', '.join(accepted)}")
 
 
-def check_layers(name: str, layers: object) -> None:
+def check_layers(name: str, layers: object, accepted: Collection[str] = LAYERS) -> None:
     """Raise InputError, which calls them ``name``, unless ``layers`` is a collection of layers."""
     for layer in _members(name, layers, "are several layers, as in ('conv1_1',)"):
-        if not (isinstance(layer, str) and layer in LAYERS):
+        if not (isinstance(layer, str) and layer in accepted):
             raise InputError(
-                f"{name} has unknown layer {shown(layer)}, accepted are {', '.join(LAYERS)}"
+                f"{name} has unknown layer {shown(layer)}, accepted are {', '.join(accepted)}"
             )
 
 

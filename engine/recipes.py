@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ortist.engine.errors import InputError
-from ortist.engine.files import read_regular, reason
 from ortist.engine.options import ADAM_ONLY, Options
 from ortist.models.errors import shown
+from ortist.models.files import read_regular, reason
 
 SIZES = frozenset({"size", "width", "height"})
 DEFAULT_RECIPE = "standard"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,14 @@ class Costs:
     """The costs of one picture.
 
     Attributes:
-        total: J = alpha·content + beta·style + tv·total_variation.
+        total: J = alpha·content + beta·style + tv·total_variation, and the terms of one's own.
         content: content cost, the weighted sum over the content layers, before ``alpha``.
         style: style cost, the weighted sum over the style layers, before ``beta``.
         content_layers: unweighted cost of each content layer.
         style_layers: unweighted cost of each style layer.
         total_variation: unweighted total variation cost.
+        own_terms: unweighted costs of :attr:`Options.terms <ortist.engine.Options.terms>`, by
+            ``<term>/<layer>``.
     """
 
     total: float
@@ -31,6 +33,7 @@ class Costs:
     content_layers: Mapping[str, float]
     style_layers: Mapping[str, float]
     total_variation: float
+    own_terms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

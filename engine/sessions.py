@@ -10,10 +10,10 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from ortist.engine.optimiser import Tensor
-from ortist.engine.tiles import Map, is_map, layout
-from ortist.engine.winograd import transformed_layer
+from ortist.models.blocks import Map, is_map, layout
 from ortist.models.errors import ArtifactError, DeviceError, OrtistError, printable, shown
 from ortist.models.interface import COSTS_KEY, Interface, Shape
+from ortist.models.winograd import transformed_layer
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -54,6 +54,7 @@ class Graph:
         self._constants = constants
         self._run_options = run_options
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        self.outputs = [value.name for value in session.get_outputs()]
 
     def layout(self, images: Mapping[str, Tensor]) -> dict[str, Map]:
         """Return the inputs that follow from the size of the images; plain graphs have none."""
@@ -212,8 +213,12 @@ def _check_interface(session: onnxruntime.InferenceSession, expected: Interface)
     _check_tensors("input", inputs, expected.inputs)
     _check_tensors("output", outputs, expected.outputs)
     for name in (value.name for value in inputs if value.name not in expected.inputs):
-        if not (expected.tile and (is_map(name, expected.tile) or transformed_layer(name))):
+        lowered = expected.block and (is_map(name, expected.block) or transformed_layer(name))
+        if not (lowered or name.startswith(expected.more_inputs)):
             raise ValueError(f"input {shown(name)} is unknown")
+    for name in (value.name for value in outputs if value.name not in expected.outputs):
+        if not name.startswith(expected.more_outputs):
+            raise ValueError(f"output {shown(name)} is unknown")
     costs = session.get_modelmeta().custom_metadata_map.get(COSTS_KEY, "")
     if tuple(costs.split()) != expected.costs:
         raise ValueError(f"{COSTS_KEY} is {shown(costs)}, expected {' '.join(expected.costs)}")

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
 from onnx import ModelProto
 
-from ortist.engine.files import write_whole
-from ortist.engine.options import Options
-from ortist.engine.winograd import WINOGRAD_TILE
-from ortist.export.graphs import DERIVATIONS
+from ortist.export.costs.term import Part
+from ortist.export.graphs import derive
 from ortist.export.storage import pack_weights, refer_weights, tensor_table
 from ortist.export.weights import VGG19Weights, load_weights
 from ortist.models.errors import InputError
-from ortist.models.keys import STATISTICS, GraphKey, Kind
+from ortist.models.files import write_whole
+from ortist.models.keys import GraphKey, Kind
 from ortist.models.layers import LAYERS
 from ortist.models.manifest import MANIFEST, GraphFile, Manifest, WeightsFile
+from ortist.models.winograd import WINOGRAD_BLOCK
 
 WEIGHTS_FILE = "vgg19.weights"
+READY_POOLING = "average"
+READY_KINDS: tuple[Kind, ...] = ("measure", "gradient")
+"""Pooling and kinds of the graphs, beside features, that are made ready."""
 
 
-def build_models(source: str, folder: Path) -> None:
+def build_models(source: str, folder: Path, ready: Mapping[str, Sequence[Part]]) -> None:
     """Write all artifacts made of the weights at ``source`` to ``folder``, for ``Engine(models=)``.
 
     The same source gives the same bytes. Needs torch.
@@ -30,12 +34,13 @@ def build_models(source: str, folder: Path) -> None:
     Args:
         source: a file that :func:`load_weights <ortist.export.weights.load_weights>` reads.
         folder: is created if need be; files in it are replaced, each at once, the manifest last.
+        ready: the parts of J that graphs are made ready for, by what names of files call them.
 
     Raises:
         InputError: if the source cannot be read or the folder not written.
     """
     weights = load_weights(source)
-    files, graphs = _graphs(weights)
+    files, graphs = _graphs(weights, ready)
     packed = pack_weights(weights)
     manifest = Manifest(
         weights.mean,
@@ -54,7 +59,9 @@ def build_models(source: str, folder: Path) -> None:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _graphs(weights: VGG19Weights) -> tuple[dict[str, bytes], list[GraphFile]]:
+def _graphs(
+    weights: VGG19Weights, ready: Mapping[str, Sequence[Part]]
+) -> tuple[dict[str, bytes], list[GraphFile]]:
     """Return the serialised graphs by file name, and what the manifest says of each."""
     # Only here is torch imported.
     from ortist.export.vgg19 import OPSET, POOLINGS, export_features
@@ -69,15 +76,13 @@ def _graphs(weights: VGG19Weights) -> tuple[dict[str, bytes], list[GraphFile]]:
     for pooling in POOLINGS:
         features = refer_weights(export_features(weights, LAYERS, pooling), weights, WEIGHTS_FILE)
         name = f"vgg19-{pooling}-features.onnx"
-        add(name, features, "features", GraphKey(pooling, (), ()))
-        if pooling != Options.pooling:
+        add(name, features, "features", GraphKey(pooling))
+        if pooling != READY_POOLING:
             continue
-        for statistic, tile, kind in product(STATISTICS, (0, WINOGRAD_TILE), DERIVATIONS):
-            content, style = Options.content_layers, Options.style_layers
-            key = GraphKey.of(pooling, content, style, tile, statistic=statistic)
-            parts = ["vgg19", pooling, kind, statistic, *([f"winograd{tile}"] if tile else [])]
-            name = f"{'-'.join(parts)}.onnx"
-            add(name, DERIVATIONS[kind](features, key), kind, key)
+        for (label, parts), block, kind in product(ready.items(), (0, WINOGRAD_BLOCK), READY_KINDS):
+            key = GraphKey.of(pooling, (part.name for part in parts), block)
+            labels = ["vgg19", pooling, kind, label, *([f"winograd{block}"] if block else [])]
+            add(f"{'-'.join(labels)}.onnx", derive(kind, features, parts, block), kind, key)
     return files, graphs
 
 

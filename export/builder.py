@@ -13,9 +13,12 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 Dimension = int | str | None
 """A known size, the name of a symbolic one, or nothing known."""
 
+OWN_DOMAIN = "ortist"
+"""The domain of :mod:`ortist.export.operators`; standard operators are in the domain \"\"."""
+
 
 class GraphBuilder:
-    """Appends nodes in standard operators to a copy of ``model``.
+    """Appends nodes to a copy of ``model``.
 
     Element types and shapes of all tensors are inferred once, at the start; those of appended
     nodes are not known to :meth:`shape` and :meth:`element_type`.
@@ -43,6 +46,7 @@ class GraphBuilder:
         *inputs: str,
         name: str | None = None,
         outputs: int = 1,
+        domain: str = "",
         **attributes: Any,
     ) -> str:
         """Append a node and return its first output, called ``name`` if given.
@@ -55,12 +59,37 @@ class GraphBuilder:
             return self._appended[key]
         first = self.unused(name or op_type.lower())
         names = [first, *(f"{first}:{index}" for index in range(1, outputs))]
-        self.graph.node.append(helper.make_node(op_type, inputs, names, first, **attributes))
+        node = helper.make_node(op_type, inputs, names, first, domain=domain, **attributes)
+        self.graph.node.append(node)
         self._appended[key] = first
         return first
 
+    def own(
+        self,
+        op_type: str,
+        *inputs: str,
+        shape: Sequence[Dimension] | None,
+        element_type: int = TensorProto.FLOAT,
+        **attributes: Any,
+    ) -> str:
+        """Append one of :mod:`ortist.export.operators`, whose shape inference does not know."""
+        if all(entry.domain != OWN_DOMAIN for entry in self.model.opset_import):
+            self.model.opset_import.append(helper.make_opsetid(OWN_DOMAIN, 1))
+        count = len(self.graph.node)
+        output = self.op(op_type, *inputs, domain=OWN_DOMAIN, **attributes)
+        if len(self.graph.node) > count and element_type != TensorProto.UNDEFINED:
+            self.state_shape(output, shape, element_type)
+        return output
+
+    def call(self, tensor: str, name: str) -> None:
+        """Give a tensor another name, one that is spoken for: that of an output without a node."""
+        self.graph.node.append(helper.make_node("Identity", [tensor], [name], name))
+
     def add_input(
-        self, name: str, shape: Sequence[Dimension], element_type: int = TensorProto.FLOAT
+        self,
+        name: str,
+        shape: Sequence[Dimension] | None,
+        element_type: int = TensorProto.FLOAT,
     ) -> str:
         """Add an input to the graph and return its name."""
         info = helper.make_tensor_value_info(name, element_type, shape)
@@ -68,7 +97,12 @@ class GraphBuilder:
         self._names.add(name)
         return name
 
-    def state_shape(self, tensor: str, shape: Sequence[int | str], element_type: int) -> None:
+    def state_shape(
+        self,
+        tensor: str,
+        shape: Sequence[Dimension] | None,
+        element_type: int = TensorProto.FLOAT,
+    ) -> None:
         """Write down a shape that inference does not find out."""
         info = helper.make_tensor_value_info(tensor, element_type, shape)
         self.graph.value_info.append(info)
@@ -95,6 +129,10 @@ class GraphBuilder:
         """Return an int64 vector constant, for shapes, axes and the like."""
         return self.constant(values, np.int64)
 
+    def count(self, sizes: str) -> str:
+        """Return sizes, integers, as float32, to divide by."""
+        return self.op("Cast", sizes, to=TensorProto.FLOAT)
+
     def scalar_like(self, value: float, tensor: str) -> str:
         """Return a scalar constant of the element type of ``tensor``."""
         return self.constant(value, helper.tensor_dtype_to_np_dtype(self.element_type(tensor)))
@@ -115,6 +153,13 @@ class GraphBuilder:
                     return np.asarray(value, dtype)
         value = attribute(producer, "value")
         return None if value is None else numpy_helper.to_array(value)
+
+    def is_stored(self, tensor: str) -> bool:
+        """Tell whether a tensor is stored with the graph, or follows from what is."""
+        node = self.producer(tensor)
+        if node is None:
+            return tensor in self._initializers
+        return all(self.is_stored(operand) for operand in node.input)
 
     def producer(self, tensor: str) -> NodeProto | None:
         """Return the original node that computes ``tensor``; None for inputs and initializers."""
@@ -168,6 +213,11 @@ def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
     return default
 
 
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """Return the values of all attributes of ``node``, as keywords for :meth:`GraphBuilder.op`."""
+    return {item.name: attribute(node, item.name) for item in node.attribute}
+
+
 def prune(model: ModelProto, outputs: Sequence[str] | None = None) -> None:
     """Drop, in place, what the outputs do not need: nodes, initializers, inputs, value infos.
 
@@ -189,64 +239,6 @@ def prune(model: ModelProto, outputs: Sequence[str] | None = None) -> None:
     _keep(graph.initializer, needed)
     _keep(graph.input, needed)
     _keep(graph.value_info, needed)
-
-
-def schedule(model: ModelProto) -> None:
-    """Reorder the nodes, in place, so that run in that order few tensors are alive at a time.
-
-    Each node comes as late as the first one that needs it allows; of several inputs the one with
-    the longest chain behind it comes first, since most is freed by its end. Comparisons come early
-    instead, as soon as nothing else needs what they compare: bool takes a quarter of its memory.
-    """
-    producers = {name: node for node in model.graph.node for name in node.output}
-    depth: dict[str, int] = {}
-    for node in model.graph.node:
-        deepest = max((depth.get(name, 0) for name in reads(node)), default=0)
-        depth.update(dict.fromkeys(node.output, deepest + 1))
-    ordered: dict[str, NodeProto] = {}
-    stack = [value.name for value in reversed(model.graph.output)]
-    while stack:
-        node = producers.get(stack[-1])
-        if node is None or node.output[0] in ordered:
-            stack.pop()
-            continue
-        pending = [name for name in reads(node) if name in producers]
-        pending = [name for name in pending if producers[name].output[0] not in ordered]
-        if pending:
-            stack.extend(sorted(pending, key=lambda name: depth[name]))
-        else:
-            ordered[node.output[0]] = node
-            stack.pop()
-    nodes = _comparisons_early(list(ordered.values()))
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
-
-
-def _comparisons_early(nodes: list[NodeProto]) -> list[NodeProto]:
-    """Return the nodes with each comparison moved to after all else that needs its operand."""
-    views = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Reshape"}
-
-    def owner(tensor: str) -> str:
-        """Return the tensor whose memory this one shares."""
-        while tensor in views:
-            tensor = views[tensor]
-        return tensor
-
-    made = {name: position for position, node in enumerate(nodes) for name in node.output}
-    last_use: dict[str, int] = {}
-    for position, node in enumerate(nodes):
-        needed = [] if node.op_type == "Greater" else reads(node)
-        last_use.update({owner(tensor): position for tensor in (*needed, *node.output)})
-
-    def place(position: int) -> float:
-        node = nodes[position]
-        if node.op_type != "Greater":
-            return position
-        operand, bound = node.input
-        return min(position, max(last_use.get(owner(operand), -1), made.get(bound, -1)) + 0.5)
-
-    return [nodes[position] for position in sorted(range(len(nodes)), key=place)]
 
 
 def _keep(field: Any, names: Iterable[str]) -> None:

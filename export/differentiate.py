@@ -6,17 +6,19 @@ gradient of one of them; any runtime that can run the old model can run the new 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from ortist.engine.errors import OrtistError
-from ortist.export.backward import Backward
-from ortist.export.builder import GraphBuilder, prune, reads
-from ortist.export.rules import RULES
+from ortist.export.autodiff.backward import Backward
+from ortist.export.autodiff.rules import RULES
+from ortist.export.builder import OWN_DOMAIN, GraphBuilder, prune, reads
+from ortist.export.operators import expand
+from ortist.models.errors import OrtistError
 
 MINIMUM_OPSET = 16
+_DOMAINS = ("", "ai.onnx", OWN_DOMAIN)
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
 
@@ -30,12 +32,13 @@ def differentiate(
     wrt: str | Sequence[str] | Mapping[str, str],
     *,
     held: Collection[str] = (),
+    expanded: bool = True,
 ) -> ModelProto:
     """Extend a model with the gradient of ``output`` with respect to the tensors ``wrt``.
 
     Reverse mode: starting from a cotangent of ones, each node on the way from ``wrt`` to
     ``output`` is visited once, from last to first, and hands the cotangents of its inputs on by
-    the vector-Jacobian rule of its operator (:data:`ortist.export.rules.RULES`).
+    the vector-Jacobian rule of its operator (:data:`ortist.export.autodiff.rules.RULES`).
 
     Args:
         model: ONNX model with nodes in topological order, opset 16 or newer; not changed.
@@ -44,6 +47,8 @@ def differentiate(
         wrt: name or names of inputs, initializers or intermediate floating-point tensors; a
             mapping also says what to call their gradients, else ``gradient/<name>``.
         held: names of tensors taken as constant, however they are computed.
+        expanded: whether the result is to be in standard operators only; if not, it has some of
+            :mod:`ortist.export.operators`, which :func:`ortist.export.lowering.lower` takes.
 
     Returns:
         The model with one more output for each name in ``wrt``, of the same element type and
@@ -54,26 +59,85 @@ def differentiate(
             does not cover, on a path from ``wrt`` to ``output``; for unknown names; if ``output``
             does not depend on a tensor of ``wrt``.
     """
-    names = [wrt] if isinstance(wrt, str) else list(wrt)
-    titles = wrt if isinstance(wrt, Mapping) else {name: f"gradient/{name}" for name in names}
     builder = GraphBuilder(model)
-    _check(builder, output, names, held)
-
-    path = _nodes_between(builder, names, output, held)
-    active = {name for node in path for name in node.output}.difference(held).union(names)
+    titles = _titles(wrt, "gradient")
+    _check(builder, [output], list(titles), held)
     ones = builder.op(
         "ConstantOfShape", builder.op("Shape", output), value=_one(builder.element_type(output))
     )
-    backward = Backward(builder, {output: [ones]}, frozenset(names))
+    return _swept(builder, {output: ones}, titles, held, expanded)
+
+
+def vjp(
+    model: ModelProto,
+    outputs: str | Sequence[str] | Mapping[str, str],
+    wrt: str | Sequence[str] | Mapping[str, str],
+    *,
+    held: Collection[str] = (),
+    expanded: bool = True,
+) -> ModelProto:
+    """Extend a model with its vector-Jacobian product: gradients for cotangents that are inputs.
+
+    For outputs y and cotangents v, of the same shapes, the gradient at x is Σ v·dy/dx: that of
+    Σ ⟨v, y⟩. So whatever is computed of the outputs elsewhere, by another graph, by a program, on
+    another machine, its derivative by them is handed in, and the chain rule goes on from there.
+
+    Args:
+        model: as in :func:`differentiate`.
+        outputs: name or names of floating-point tensors, each of which must depend on ``wrt``; a
+            mapping also says what to call the inputs for their cotangents, else
+            ``cotangent/<name>``.
+        wrt: as in :func:`differentiate`.
+        held: as in :func:`differentiate`.
+        expanded: as in :func:`differentiate`.
+
+    Returns:
+        The model with one more input for each name in ``outputs``, of its element type and shape,
+        and one more output for each name in ``wrt``.
+
+    Raises:
+        DifferentiationError: as in :func:`differentiate`.
+    """
+    builder = GraphBuilder(model)
+    titles, inputs = _titles(wrt, "gradient"), _titles(outputs, "cotangent")
+    _check(builder, list(inputs), list(titles), held)
+    for name, title in inputs.items():
+        _check_unused(builder, title)
+        builder.add_input(title, builder.shape(name), builder.element_type(name))
+        if not _nodes_between(builder, titles, [name], held) and name not in titles:
+            raise DifferentiationError(f"{name!r} depends on none of {', '.join(titles)}")
+    return _swept(builder, inputs, titles, held, expanded)
+
+
+def _titles(names: str | Sequence[str] | Mapping[str, str], prefix: str) -> Mapping[str, str]:
+    """Return names with what to call what belongs to them."""
+    if isinstance(names, Mapping):
+        return names
+    return {name: f"{prefix}/{name}" for name in ([names] if isinstance(names, str) else names)}
+
+
+def _swept(
+    builder: GraphBuilder,
+    cotangents: Mapping[str, str],
+    wrt: Mapping[str, str],
+    held: Collection[str],
+    expanded: bool,
+) -> ModelProto:
+    """Return the model with the gradients that follow from the cotangents of some tensors."""
+    path = _nodes_between(builder, wrt, cotangents, held)
+    active = {name for node in path for name in node.output}.difference(held).union(wrt)
+    given = {tensor: [cotangent] for tensor, cotangent in cotangents.items()}
+    backward = Backward(builder, given, frozenset(wrt))
     for node in reversed(path):
         _propagate(node, backward, active)
-    for name in names:
+    for name, title in wrt.items():
         cotangent = backward.cotangent(name)
         if cotangent is None:
-            raise DifferentiationError(f"{output!r} does not depend on {name!r}")
-        _add_output(builder, titles[name], cotangent, name)
+            outputs = ", ".join(map(repr, cotangents))
+            raise DifferentiationError(f"{outputs} does not depend on {name!r}")
+        _add_output(builder, title, cotangent, name)
     prune(builder.model)
-    return builder.model
+    return expand(builder.model) if expanded else builder.model
 
 
 def _propagate(node: NodeProto, backward: Backward, active: set[str]) -> None:
@@ -84,7 +148,7 @@ def _propagate(node: NodeProto, backward: Backward, active: set[str]) -> None:
     for position, tensor in enumerate(reads(node)):
         if tensor not in active:
             continue
-        rules = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        rules = RULES.get(node.op_type) if node.domain in _DOMAINS else None
         where = f"{node.op_type} node {node.name!r}, input {tensor!r}"
         if rules is None:
             raise DifferentiationError(f"no derivative rule for {where}")
@@ -100,9 +164,12 @@ def _propagate(node: NodeProto, backward: Backward, active: set[str]) -> None:
 
 
 def _nodes_between(
-    builder: GraphBuilder, sources: Sequence[str], output: str, held: Collection[str]
+    builder: GraphBuilder,
+    sources: Iterable[str],
+    outputs: Iterable[str],
+    held: Collection[str],
 ) -> list[NodeProto]:
-    """Return the nodes through which ``output`` depends on ``sources``, in graph order.
+    """Return the nodes through which ``outputs`` depend on ``sources``, in graph order.
 
     Dependence ends at tensors that are ``held``, and at those that are not floating point: shapes,
     indices, comparisons.
@@ -117,7 +184,7 @@ def _nodes_between(
             reached.update(differentiable)
             if differentiable:
                 downstream.append(node)
-    needed = {output}
+    needed = set(outputs)
     path: list[NodeProto] = []
     for node in reversed(downstream):
         if needed.intersection(node.output):
@@ -130,18 +197,21 @@ def _may_be_float(builder: GraphBuilder, name: str) -> bool:
     return builder.element_type(name) in _FLOATS | {TensorProto.UNDEFINED}
 
 
-def _check(builder: GraphBuilder, output: str, wrt: Sequence[str], held: Collection[str]) -> None:
+def _check(
+    builder: GraphBuilder, outputs: Sequence[str], wrt: Sequence[str], held: Collection[str]
+) -> None:
     opset = next((entry.version for entry in builder.model.opset_import if not entry.domain), 0)
     if opset < MINIMUM_OPSET:
         raise DifferentiationError(
             f"opset {opset} is older than {MINIMUM_OPSET}: use onnx.version_converter first"
         )
-    if not wrt:
-        raise DifferentiationError("wrt names no tensor")
-    for name in (output, *wrt, *held):
+    for names, label in ((outputs, "outputs"), (wrt, "wrt")):
+        if not names:
+            raise DifferentiationError(f"{label} names no tensor")
+    for name in (*outputs, *wrt, *held):
         if not builder.knows(name):
             raise DifferentiationError(f"the graph has no tensor {name!r}")
-    for name in (output, *wrt):
+    for name in (*outputs, *wrt):
         if builder.element_type(name) not in _FLOATS:
             kind = onnx.TensorProto.DataType.Name(builder.element_type(name))
             raise DifferentiationError(f"tensor {name!r} is {kind}, not floating point")
@@ -152,10 +222,14 @@ def _one(element_type: int) -> TensorProto:
 
 
 def _add_output(builder: GraphBuilder, name: str, cotangent: str, like: str) -> None:
-    if builder.knows(name):
-        raise DifferentiationError(f"the graph already has a tensor {name!r}")
+    _check_unused(builder, name)
     builder.op("Identity", cotangent, name=name)
     shape = builder.shape(like)
     builder.graph.output.append(
         helper.make_tensor_value_info(name, builder.element_type(like), shape)
     )
+
+
+def _check_unused(builder: GraphBuilder, name: str) -> None:
+    if builder.knows(name):
+        raise DifferentiationError(f"the graph already has a tensor {name!r}")

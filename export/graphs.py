@@ -1,141 +1,174 @@
-"""The two graphs the engine runs, made from a features graph: targets, and costs with gradient."""
+"""The graphs that the engine runs, made of a features graph and the terms of J.
+
+With s the statistics of a picture x, s = measure(x), and J = Σ weight·cost(s, target):
+
+    measure    x → s
+    compare    s, targets, weights → costs, dJ/ds      nothing of the size of a picture but s itself
+    pullback   x, dJ/ds → dJ/dx                        the chain rule through what measures
+    gradient   x, targets, weights → costs, dJ/dx      all of it at once, activations computed once
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, helper
 
-from ortist.export import costs
-from ortist.export.builder import GraphBuilder, prune, schedule
-from ortist.export.differentiate import differentiate
+from ortist.export.builder import GraphBuilder, prune
+from ortist.export.costs.term import Part, Shape
+from ortist.export.differentiate import differentiate, vjp
 from ortist.export.lowering import lower
-from ortist.models.interface import CONTENT, COSTS_KEY, STYLE, TOTAL_VARIATION
-from ortist.models.keys import GraphKey, Kind
+from ortist.export.operators import expand
+from ortist.export.order import put_in_order
+from ortist.models.interface import COSTS, COSTS_KEY, GRADIENT, SLOPE, TARGET, WEIGHTS
+from ortist.models.layers import IMAGE
 
 
-def derive_targets(features: ModelProto, key: GraphKey) -> ModelProto:
-    """Return :func:`targets_graph` as the engine runs it: lowered to ``key.tile``."""
-    return _finished(targets_graph(features, key), key.tile)
+def measure_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
+    """Return the graph that measures a picture.
+
+    Input ``image``: float32 (1, 3, H, W), RGB, 0..255. Outputs: the statistics of all parts, each
+    called ``<term>/<layer>/<statistic>``, float32.
+
+    Args:
+        features: features graph with at least the layers of the parts; not changed.
+        parts: terms and layers.
+    """
+    builder = GraphBuilder(features)
+    kind = builder.element_type(IMAGE)
+    statistics = _measured(builder, parts)
+    for statistic, tensor in statistics.items():
+        builder.op("Identity", tensor, name=statistic)
+    _set_outputs(builder, kind, dict.fromkeys(statistics))
+    prune(builder.model)
+    inferred = GraphBuilder(builder.model)
+    _set_outputs(inferred, kind, {name: _shape(inferred, name) for name in statistics})
+    return inferred.model
 
 
-def derive_gradient(features: ModelProto, key: GraphKey) -> ModelProto:
-    """Return :func:`gradient_graph` as the engine runs it: lowered to ``key.tile``."""
-    return _finished(gradient_graph(features, key), key.tile)
+def compare_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
+    """Return the graph that compares the statistics of a picture with the targets.
+
+    Inputs: the statistics, as :func:`measure_graph` has them; the targets, ``target/<term>/<layer>/
+    <name>``; ``weights``, float32 (n,). Outputs: ``costs``, the unweighted costs, float32 (n,), in
+    the order of the parts, which the metadata entry ``ortist.costs`` names; for each statistic s
+    ``slope/<s>`` = dJ/ds for J = Σ weight·cost.
+    """
+    kind, shapes = GraphBuilder(features).element_type(IMAGE), _statistic_shapes(features, parts)
+    inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
+    graph = helper.make_graph([], "compare", inputs, [])
+    empty = helper.make_model(
+        graph, ir_version=features.ir_version, opset_imports=features.opset_import
+    )
+    builder = GraphBuilder(empty)
+    total, held = _compared(builder, kind, parts, {name: name for name in shapes}, shapes)
+    slopes = {name: f"{SLOPE}/{name}" for name in shapes}
+    return differentiate(builder.model, total, slopes, held=held, expanded=False)
 
 
-DERIVATIONS: dict[Kind, Callable[[ModelProto, GraphKey], ModelProto]] = {
-    "targets": derive_targets,
-    "gradient": derive_gradient,
-}
-"""Kind of graph to the function that makes it of a features graph and a key."""
+def pullback_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
+    """Return the graph that carries derivatives by the statistics on to the picture.
 
-
-def _finished(model: ModelProto, tile: int) -> ModelProto:
-    if tile:
-        model = lower(model, tile)
-        schedule(model)
+    Inputs: ``image``; ``slope/<statistic>`` for each statistic of :func:`measure_graph`. Output:
+    ``gradient`` = Σ slope·d statistic/d image, shaped as ``image``.
+    """
+    model = measure_graph(features, parts)
+    slopes = {value.name: f"{SLOPE}/{value.name}" for value in model.graph.output}
+    model = vjp(model, slopes, {IMAGE: GRADIENT}, expanded=False)
+    prune(model, [GRADIENT])
     return model
 
 
-def targets_graph(features: ModelProto, key: GraphKey) -> ModelProto:
-    """Return the graph that measures an image's content and style.
-
-    Input ``image``: float32 (1, 3, H, W), RGB, 0..255. Outputs: ``content/<layer>``, the
-    activation (1, C, H', W'), per content layer; ``style/<layer>``, per style layer, the Gram
-    matrix (C, C) divided by the number of positions, or, for ``"w2"``, that and the mean,
-    (C, C + 1).
-
-    Args:
-        features: features graph of the pooling in ``key``, with at least its layers.
-        key: layers and statistic; not changed.
-    """
-    builder = GraphBuilder(features)
-    targets = {f"{CONTENT}/{layer}": layer for layer in key.content_layers}
-    shapes = {name: _shape(builder, layer) for name, layer in targets.items()}
-    for layer in key.style_layers:
-        name, channels = f"{STYLE}/{layer}", _channels(builder, layer)
-        targets[name], shapes[name] = _gram(builder, layer), [channels, channels]
-        if key.statistic == "w2":
-            moments = (targets[name], costs.mean_vector(builder, layer, channels))
-            targets[name] = builder.op("Concat", *moments, axis=1)
-            shapes[name] = [channels, channels + 1]
-    for name, tensor in targets.items():
-        builder.op("Identity", tensor, name=name)
-    _set_outputs(builder, shapes)
-    prune(builder.model)
-    return builder.model
-
-
-def gradient_graph(features: ModelProto, key: GraphKey) -> ModelProto:
+def gradient_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     """Return the training artifact: the graph that computes all costs and the gradient of J.
 
-    Inputs: ``image``, float32 (1, 3, H, W), RGB, 0..255; the targets, as named and shaped by
-    :func:`graph_targets <ortist.engine.statistics.graph_targets>` of what :func:`targets_graph`
-    measures; ``weights``, float32 (n,). Outputs: ``costs``, the unweighted
-    costs, float32 (n,), in the order of the metadata entry ``ortist.costs``: content layers,
-    style layers, total variation; ``gradient`` = dJ/dimage for J = Σ weight·cost, shaped as
-    ``image``.
-
-    Args:
-        features: features graph of the pooling in ``key``, with at least its layers.
-        key: layers and statistic; not changed.
+    Inputs: ``image``, targets and ``weights``; outputs: ``costs``, and ``gradient`` = dJ/dimage;
+    all as in :func:`compare_graph` and :func:`pullback_graph`.
     """
     builder = GraphBuilder(features)
-    terms: dict[str, str] = {}
+    shapes = _statistic_shapes(features, parts)
+    kind = builder.element_type(IMAGE)
+    total, held = _compared(builder, kind, parts, _measured(builder, parts), shapes)
+    return differentiate(builder.model, total, {IMAGE: GRADIENT}, held=held, expanded=False)
+
+
+GRAPHS: dict[str, Callable[[ModelProto, Sequence[Part]], ModelProto]] = {
+    "measure": measure_graph,
+    "compare": compare_graph,
+    "pullback": pullback_graph,
+    "gradient": gradient_graph,
+}
+"""Kind of graph to the function that makes it of a features graph and the parts of J.
+
+They may hold operators of our own, for :func:`derive` to lower or to expand.
+"""
+
+
+def derive(kind: str, features: ModelProto, parts: Sequence[Part], block: int) -> ModelProto:
+    """Return a graph of :data:`GRAPHS` as the engine runs it, in standard operators.
+
+    Unless ``block`` is 0 its convolutions are Winograd's, in blocks of that size.
+    """
+    model = GRAPHS[kind](features, parts)
+    if not block or kind == "compare":
+        return expand(model)
+    model = lower(model, block)
+    put_in_order(model)
+    return model
+
+
+def _measured(builder: GraphBuilder, parts: Sequence[Part]) -> dict[str, str]:
+    """Append what all parts measure; return the tensors by the names of the statistics."""
+    return {
+        f"{part.name}/{name}": tensor
+        for part in parts
+        for name, tensor in part.term.measure(builder, part.layer).items()
+    }
+
+
+def _statistic_shapes(features: ModelProto, parts: Sequence[Part]) -> dict[str, Shape]:
+    measured = GraphBuilder(measure_graph(features, parts))
+    return {value.name: _shape(measured, value.name) for value in measured.graph.output}
+
+
+def _compared(
+    builder: GraphBuilder,
+    kind: int,
+    parts: Sequence[Part],
+    statistics: Mapping[str, str],
+    shapes: Mapping[str, Shape],
+) -> tuple[str, list[str]]:
+    """Append all costs and J; return J, by name, and what to hold when differentiating it."""
+    costs: list[str] = []
     held: list[str] = []
-    for layer in key.content_layers:
-        # An activation's target has its dimensions by name: that proves equal shapes.
-        target = builder.add_input(f"{CONTENT}/{layer}", _shape(builder, layer))
-        terms[target] = costs.content_cost(builder, layer, target)
-    for layer in key.style_layers:
-        add_style = _add_gaussian if key.statistic == "w2" else _add_gram
-        name = f"{STYLE}/{layer}"
-        terms[name], constants = add_style(builder, layer, name)
-        held += constants
-    terms[TOTAL_VARIATION] = costs.total_variation_cost(builder, "image")
-    builder.add_input("weights", [len(terms)])
-    vector = builder.op("Concat", *terms.values(), axis=0, name="costs")
-    total = costs.weighted_sum(builder, vector, "weights", "total")
-    _set_outputs(builder, {"costs": [len(terms)]})
-    builder.model.metadata_props.add(key=COSTS_KEY, value=" ".join(terms))
-    return differentiate(builder.model, total, {"image": "gradient"}, held=held)
+    for part in parts:
+        targets = {
+            name: builder.add_input(f"{TARGET}/{part.name}/{name}", shape, kind)
+            for name, shape in part.term.target_shapes(part.own(shapes)).items()
+        }
+        comparison = part.term.compare(builder, part.own(statistics), targets)
+        costs.append(comparison.cost)
+        held += comparison.held
+    weights = builder.add_input(WEIGHTS, [len(parts)], kind)
+    vector = builder.op("Concat", *costs, axis=0, name=COSTS)
+    total = builder.op("ReduceSum", builder.op("Mul", vector, weights), keepdims=0, name="total")
+    _set_outputs(builder, kind, {COSTS: [len(parts)]})
+    names = " ".join(part.name for part in parts)
+    builder.model.metadata_props.add(key=COSTS_KEY, value=names)
+    return total, held
 
 
-def _add_gram(builder: GraphBuilder, layer: str, name: str) -> tuple[str, list[str]]:
-    """Add a style cost by Gram matrices and its target; return it and what to hold: nothing."""
-    channels = _channels(builder, layer)
-    target = builder.add_input(name, [channels, channels])
-    return costs.style_cost(builder, _gram(builder, layer), target), []
+def _shape(builder: GraphBuilder, tensor: str) -> Shape:
+    shape = builder.shape(tensor)
+    if shape is None:
+        raise TypeError(f"the shape of {tensor} is not known")
+    return shape
 
 
-def _add_gaussian(builder: GraphBuilder, layer: str, name: str) -> tuple[str, list[str]]:
-    """Add a style cost by Gaussians and its targets; return it and what to hold."""
-    channels = _channels(builder, layer)
-    targets = (
-        builder.add_input(f"{name}/mean", [channels, 1]),
-        builder.add_input(f"{name}/root", [channels, channels]),
-    )
-    moments = _gram(builder, layer), costs.mean_vector(builder, layer, channels)
-    return costs.gaussian_cost(builder, *moments, *targets)
-
-
-def _gram(builder: GraphBuilder, layer: str) -> str:
-    return costs.gram_matrix(builder, layer, _channels(builder, layer))
-
-
-def _channels(builder: GraphBuilder, layer: str) -> int:
-    return int(_shape(builder, layer)[1])
-
-
-def _shape(builder: GraphBuilder, layer: str) -> list[int | str]:
-    """Return the shape of an activation, which features graphs state in full."""
-    return [size for size in builder.shape(layer) or () if size is not None]
-
-
-def _set_outputs(builder: GraphBuilder, shapes: dict[str, list[int | str]]) -> None:
+def _set_outputs(builder: GraphBuilder, kind: int, shapes: Mapping[str, Shape | None]) -> None:
     # A layer that stops being an output keeps its shape, which the derivative rules rely on.
-    builder.graph.value_info.extend(builder.graph.output)
+    kept = [value for value in builder.graph.output if value.name not in shapes]
+    builder.graph.value_info.extend(kept)
     del builder.graph.output[:]
     for name, shape in shapes.items():
-        builder.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        builder.graph.output.append(helper.make_tensor_value_info(name, kind, shape))

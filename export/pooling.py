@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from ortist.export.builder import attribute, prune
+from ortist.export.builder import attributes, prune
 
 EPSILON = 1e-8
 """What L2 pooling adds to mean squares, so that the root has a derivative where they are 0.
@@ -83,17 +83,13 @@ def _steps(pool: NodeProto, l2: bool, rescaled: bool) -> list[NodeProto]:
     pooled = pool.input[0]
     if l2:
         pooled = add("squares", "Mul", pooled, pooled)
-    pooled = add("pooled", pool.op_type, pooled, **_attributes(pool))
+    pooled = add("pooled", pool.op_type, pooled, **attributes(pool))
     if l2:
         pooled = add("root", "Sqrt", add("shifted", "Add", pooled, "pool/epsilon"))
     if rescaled:
         add("rescaled", "Mul", pooled, f"{output}/factor")
     steps[-1].name = steps[-1].output[0] = output
     return steps
-
-
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    return {item.name: attribute(node, item.name) for item in node.attribute}
 
 
 def _add_scalar(model: ModelProto, name: str, value: float) -> None:

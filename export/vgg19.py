@@ -13,8 +13,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from ortist.engine.errors import InputError
 from ortist.export.weights import VGG19Weights
+from ortist.models.errors import InputError
 from ortist.models.layers import block_of
 
 OPSET = 18

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ortist.engine.errors import InputError
+from ortist.models.errors import InputError
 from ortist.models.layers import LAYERS
 from ortist.models.weights import CODEBOOK_SIZE
 

@@ -15,6 +15,8 @@ LAYER_CHANNELS: dict[str, int] = {
 """Layer name to number of channels, in network order; a layer is the activation after ReLU."""
 
 LAYERS: tuple[str, ...] = tuple(LAYER_CHANNELS)
+IMAGE = "image"
+"""The layer of terms that look at the pixels: float32 (1, 3, H, W), RGB, 0..255."""
 POOLINGS: tuple[str, ...] = ("average", "max", "l2")
 
 

@@ -14,20 +14,19 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from ortist.models.errors import ArtifactError, shown
-from ortist.models.keys import KINDS, STATISTICS, TILES, GraphKey, Kind
-from ortist.models.layers import LAYERS, POOLINGS
+from ortist.models.keys import BLOCKS, KINDS, GraphKey, Kind
+from ortist.models.layers import IMAGE, LAYERS, POOLINGS
 from ortist.models.weights import Tensor, vgg19_tensors
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 1_000_000
 """Of a manifest; those that ``ortist export`` writes have some 13 kB."""
 
 _NETWORK = "vgg19"
-_INPUT = {"layout": "1x3xHxW", "colours": "RGB", "range": [0, 255]}
-_UNSTATED: dict[str, Sequence[Any]] = {"statistic": STATISTICS, "rescaled": (False, True)}
-"""Parts of a key that manifests written before there was a choice lack, and what they can be."""
+_INPUT = {"layout": "1x3xHxW", "colors": "RGB", "range": [0, 255]}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_PART = re.compile(rf"\w{{1,100}}/({'|'.join((*LAYERS, IMAGE))})", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY_PARTS = tuple(GraphKey.__dataclass_fields__)
 
@@ -187,7 +186,7 @@ class _Value:
 
     Attributes:
         value: as JSON has it.
-        where: path to it, as in ``graphs[3].tile``.
+        where: path to it, as in ``graphs[3].block``.
         label: what messages call the file.
     """
 
@@ -204,13 +203,13 @@ class _Value:
         where = f"{self.where}.{name}" if self.where else name
         return _Value(self.value[name], where, self.label)
 
-    def fields(self, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, _Value]:
-        """Return the entries of an object that has these keys, perhaps without the optional."""
+    def fields(self, names: Sequence[str]) -> dict[str, _Value]:
+        """Return the entries of an object that has these keys and no others."""
         if not isinstance(self.value, dict):
             self.refuse("an object")
         here = self.where or "it"
         for name in names:
-            if name not in self.value and name not in optional:
+            if name not in self.value:
                 raise ArtifactError(f"{self.label} is corrupt: {here} has no {name!r}")
         for name in self.value:
             if name not in names:
@@ -297,10 +296,10 @@ def _manifest(value: _Value) -> Manifest:
 
 
 def _mean(value: _Value) -> tuple[float, float, float]:
-    colours = [item.number(0, 255) for item in value.items()]
-    if len(colours) != 3:
+    colors = [item.number(0, 255) for item in value.items()]
+    if len(colors) != 3:
         value.refuse("three numbers")
-    return colours[0], colours[1], colours[2]
+    return colors[0], colors[1], colors[2]
 
 
 def _sha256(value: _Value) -> str:
@@ -346,8 +345,8 @@ def _graphs(value: _Value, weights: str) -> tuple[GraphFile, ...]:
 
 def _graph(value: _Value) -> GraphFile:
     stated = value.value.get("kind") if isinstance(value.value, dict) else None
-    parts = ("pooling", "layers") if stated == "features" else _KEY_PARTS
-    fields = value.fields((*File.__dataclass_fields__, "opset", "kind", *parts), tuple(_UNSTATED))
+    facts = ("pooling", "layers") if stated == "features" else _KEY_PARTS
+    fields = value.fields((*File.__dataclass_fields__, "opset", "kind", *facts))
     kind = fields["kind"].one_of(KINDS)
     key = _whole(fields) if kind == "features" else _key(fields)
     return GraphFile(**asdict(_file(fields)), opset=fields["opset"].integer(1), kind=kind, key=key)
@@ -356,22 +355,22 @@ def _graph(value: _Value) -> GraphFile:
 def _whole(fields: dict[str, _Value]) -> GraphKey:
     """Return the key of a features graph."""
     fields["layers"].exactly(LAYERS)
-    return GraphKey(fields["pooling"].one_of(POOLINGS), (), ())
+    return GraphKey(fields["pooling"].one_of(POOLINGS))
 
 
 def _key(fields: dict[str, _Value]) -> GraphKey:
-    chosen = {name: fields[name].one_of(_UNSTATED[name]) for name in _UNSTATED if name in fields}
     return GraphKey(
         fields["pooling"].one_of(POOLINGS),
-        _layers(fields["content_layers"]),
-        _layers(fields["style_layers"]),
-        fields["tile"].one_of(TILES),
-        **chosen,
+        _parts(fields["parts"]),
+        fields["block"].one_of(BLOCKS),
+        fields["rescaled"].one_of((False, True)),
     )
 
 
-def _layers(value: _Value) -> tuple[str, ...]:
-    layers = [item.one_of(LAYERS) for item in value.items()]
-    if layers != sorted(set(layers), key=LAYERS.index):
-        value.refuse("each layer once, in network order")
-    return tuple(layers)
+def _parts(value: _Value) -> tuple[str, ...]:
+    parts = [
+        item.matching(_PART, "a term and a layer, as in gram/conv1_1") for item in value.items()
+    ]
+    if len(set(parts)) < len(parts) or not parts:
+        value.refuse("one part or more, each once")
+    return tuple(parts)

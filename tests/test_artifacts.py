@@ -10,7 +10,6 @@ import pwd
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,17 +21,21 @@ import onnxruntime
 import pytest
 
 from ortist.cli import main
-from ortist.engine.artifacts import Artifacts, cache_directory
+from ortist.engine.artifacts import Artifacts, Choice, cache_directory
 from ortist.engine.engine import Engine
 from ortist.engine.errors import ArtifactError, DeviceError
+from ortist.engine.objective import default_parts, weighted_parts
 from ortist.engine.options import Options
 from ortist.engine.sessions import Device, _check_version
-from ortist.engine.winograd import POINTS
-from ortist.export.graphs import DERIVATIONS, gradient_graph
+from ortist.export.costs import STATISTICS, TERMS
+from ortist.export.costs.gram import Gram
+from ortist.export.costs.term import Part
+from ortist.export.graphs import derive
 from ortist.export.pooling import repool
 from ortist.models.interface import COSTS_KEY, interface
-from ortist.models.keys import KINDS, STATISTICS, TILES, GraphKey, Kind
+from ortist.models.keys import BLOCKS, KINDS, GraphKey, Kind
 from ortist.models.layers import LAYERS
+from ortist.models.winograd import POINTS
 
 SHIPPED = Path(str(resources.files("ortist.models")))
 MANIFEST = json.loads((SHIPPED / "manifest.json").read_text())
@@ -42,8 +45,17 @@ ENTRIES = [MANIFEST["weights"], *MANIFEST["graphs"]]
 GRAPHS = [str(entry["file"]) for entry in MANIFEST["graphs"]]
 DERIVED = [str(entry["file"]) for entry in MANIFEST["graphs"] if entry["kind"] != "features"]
 
-DEFAULT_KEY = GraphKey.of("average", Options.content_layers, Options.style_layers)
-SMALL_KEY = GraphKey.of("max", ("conv1_2",), ("conv1_1",))
+MEASURE = "vgg19-average-measure-gram.onnx"
+
+
+def choice_of(pooling: str, *names: str, block: int = 0, rescaled: bool = False) -> Choice:
+    """What a graph is made for, by the names of its parts."""
+    parts = [Part(TERMS[name.split("/")[0]], name.split("/")[1]) for name in names]
+    return Choice.of(pooling, parts, block, rescaled=rescaled)
+
+
+DEFAULT = Choice.of("average", default_parts()["gram"])
+SMALL = choice_of("max", "content/conv1_2", "gram/conv1_1", "variation/image")
 PICTURE = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
 
 
@@ -108,24 +120,24 @@ def test_shipped_features_graphs_give_all_layers(pooling: str) -> None:
 
 
 def test_the_gradient_graph_keeps_the_contract() -> None:
-    model = onnx.load_model_from_string(Artifacts().graph("gradient", DEFAULT_KEY))
-    costs = ["content/conv4_2", *(f"style/{name}" for name in Options.style_layers)]
-    assert [value.name for value in model.graph.input] == ["image", *costs, "weights"]
+    model = onnx.load_model_from_string(Artifacts().graph("gradient", DEFAULT))
+    grams = [f"gram/{name}" for name in Options.style_layers]
+    targets = ["target/content/conv4_2/activation", *(f"target/{name}/gram" for name in grams)]
+    assert [value.name for value in model.graph.input] == ["image", *targets, "weights"]
     assert [value.name for value in model.graph.output] == ["costs", "gradient"]
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    assert properties[COSTS_KEY].split() == [*costs, "total_variation"]
+    assert properties[COSTS_KEY].split() == ["content/conv4_2", *grams, "variation/image"]
 
 
 @pytest.mark.parametrize("name", DERIVED)
 def test_shipped_graphs_are_those_derived_from_the_features(name: str) -> None:
     (entry,) = (entry for entry in MANIFEST["graphs"] if entry["file"] == name)
-    choices = {name: entry[name] for name in ("tile", "statistic")}
-    key = GraphKey.of(entry["pooling"], entry["content_layers"], entry["style_layers"], **choices)
-    features = onnx.load_model_from_string(Artifacts().features(key.pooling))
-    derived = DERIVATIONS[entry["kind"]](features, key).SerializeToString(deterministic=True)
-    assert derived == (SHIPPED / name).read_bytes()
-    assert key == replace(DEFAULT_KEY, **choices)
-    assert key.statistic in name
+    choice = choice_of(entry["pooling"], *entry["parts"], block=entry["block"])
+    features = onnx.load_model_from_string(Artifacts().features(entry["pooling"]))
+    derived = derive(entry["kind"], features, choice.parts, entry["block"])
+    assert derived.SerializeToString(deterministic=True) == (SHIPPED / name).read_bytes()
+    (statistic,) = (statistic for statistic in STATISTICS if f"-{statistic}" in name)
+    assert choice.parts == tuple(default_parts()[statistic])
 
 
 @pytest.mark.parametrize("name", [name for name in DERIVED if "winograd" in name])
@@ -158,7 +170,7 @@ def test_exporting_the_same_weights_again_gives_the_shipped_bytes(tmp_path: Path
         state[f"{name}_b"] = torch.tensor(weights.bias)
     source = tmp_path / MANIFEST["source"]["name"]
     torch.save(state, source)
-    build_models(str(source), tmp_path / "models")
+    build_models(str(source), tmp_path / "models", default_parts())
 
     built = {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()}
     manifest = json.loads(built.pop("manifest.json"))
@@ -169,12 +181,16 @@ def test_exporting_the_same_weights_again_gives_the_shipped_bytes(tmp_path: Path
         assert data == (SHIPPED / name).read_bytes(), name
 
 
-def test_a_key_has_its_layers_once_and_in_network_order() -> None:
-    key = GraphKey.of("max", ["conv5_1", "conv1_2", "conv5_1"], {"conv2_1": 1.0, "conv1_1": 2.0})
-    assert key == GraphKey("max", ("conv1_2", "conv5_1"), ("conv1_1", "conv2_1"))
+def test_choices_of_the_same_layers_in_another_order_are_equal() -> None:
+    layers = "conv5_1", "conv1_2"
+    parts = [
+        [weighted.part for weighted in weighted_parts(Options(style_layers=names))]
+        for names in (layers, layers[::-1])
+    ]
+    assert Choice.of("max", parts[0]) == Choice.of("max", parts[1])
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, "vgg19-average-targets-gram.onnx", GRADIENT])
+@pytest.mark.parametrize("name", [WEIGHTS, MEASURE, GRADIENT])
 def test_a_corrupt_file_is_named_with_its_checksum(models: Path, name: str) -> None:
     checksums = {entry["file"]: entry["sha256"] for entry in ENTRIES}
     data = bytearray((models / name).read_bytes())
@@ -188,7 +204,7 @@ def test_a_corrupt_file_is_named_with_its_checksum(models: Path, name: str) -> N
     assert [file for file, _, intact in Artifacts(models).verify() if not intact] == [name]
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, "vgg19-average-targets-gram.onnx", GRADIENT])
+@pytest.mark.parametrize("name", [WEIGHTS, MEASURE, GRADIENT])
 def test_a_missing_file_is_named(models: Path, name: str) -> None:
     (models / name).unlink()
     with pytest.raises(ArtifactError) as caught:
@@ -207,7 +223,7 @@ def test_a_pooling_without_features_graph_is_named(models: Path) -> None:
     manifest["graphs"] = [entry for entry in manifest["graphs"] if entry["pooling"] == "average"]
     (models / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match=r"manifest\.json lists no features graph of 'max'"):
-        Artifacts(models).graph("gradient", SMALL_KEY)
+        Artifacts(models).graph("gradient", SMALL)
 
 
 def replace_file(models: Path, name: str, data: bytes) -> None:
@@ -248,11 +264,11 @@ def state_costs(model: onnx.ModelProto, costs: str) -> None:
     entry.value = costs
 
 
-COSTS = "content/conv4_2 style/conv1_1 style/conv2_1 style/conv3_1 style/conv4_1 style/conv5_1"
+COSTS = " ".join(part.name for part in DEFAULT.parts)
 OTHER_GRADIENTS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "input renamed": (
-        lambda model: rename(model, "style/conv1_1", "style"),
-        "input style/conv1_1 is missing",
+        lambda model: rename(model, "target/gram/conv1_1/gram", "target/gram"),
+        "input 'target/gram' is unknown",
     ),
     "output renamed": (
         lambda model: rename(model, "gradient", "derivative"),
@@ -263,23 +279,17 @@ OTHER_GRADIENTS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
         lambda model: add_input(model, "layout:real:4:0:image"),
         "input 'layout:real:4:0:image' is unknown",
     ),
-    "another shape": (
-        lambda model: model.graph.input[2].CopyFrom(
-            onnx.helper.make_tensor_value_info("style/conv1_1", 1, [64, 1])
-        ),
-        "input style/conv1_1 is tensor(float) [64, 1], expected tensor(float) [64, 64]",
-    ),
     "another type": (
         lambda model: add_output(model, "costs"),
         "output costs is tensor(double) [7], expected tensor(float) [7]",
     ),
     "no costs": (
         lambda model: model.ClearField("metadata_props"),
-        f"ortist.costs is '', expected {COSTS} total_variation",
+        f"ortist.costs is '', expected {COSTS}",
     ),
     "other costs": (
         lambda model: state_costs(model, "a b"),
-        f"ortist.costs is 'a b', expected {COSTS} total_variation",
+        f"ortist.costs is 'a b', expected {COSTS}",
     ),
 }
 
@@ -305,7 +315,7 @@ def test_a_graph_that_is_another_than_its_manifest_says_is_named(models: Path, n
 
 @pytest.mark.parametrize("name", ["layout:rows.x.y:4:0:image", "more/kernel/winograd", "layout:x"])
 def test_a_lowered_graph_asks_for_maps_and_kernels_that_there_are(models: Path, name: str) -> None:
-    file = "vgg19-average-targets-gram-winograd4.onnx"
+    file = "vgg19-average-measure-gram-winograd4.onnx"
     model = onnx.load(SHIPPED / file, load_external_data=False)
     add_input(model, name)
     replace_file(models, file, model.SerializeToString())
@@ -315,27 +325,43 @@ def test_a_lowered_graph_asks_for_maps_and_kernels_that_there_are(models: Path, 
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_derived_graphs_are_what_the_engine_expects(
-    kind: Kind, tile: int, statistic: str, cache: Path
+    kind: Kind, block: int, statistic: str, cache: Path
 ) -> None:
     """Loading checks that."""
-    key = GraphKey.of("l2", ("conv1_2",), ("conv2_1", "conv1_1"), tile, statistic=statistic)
+    names = "content/conv1_2", f"{statistic}/conv2_1", f"{statistic}/conv1_1", "variation/image"
+    choice = choice_of("l2", *names, block=block)
     artifacts = Artifacts()
     graph = Device("cpu", 1).load(
-        artifacts.graph(kind, key),
+        artifacts.graph(kind, choice),
         artifacts.weights(),
-        interface(kind, key),
-        lambda names: artifacts.transformed_kernels(names, tile),
+        interface(kind, choice.key),
+        lambda names: artifacts.transformed_kernels(names, block),
         label=kind,
         as_written=True,
     )
-    assert graph.metadata.get(COSTS_KEY, "").split() == list(interface(kind, key).costs)
+    costs = names if kind in ("compare", "gradient") else ()
+    assert graph.metadata.get(COSTS_KEY, "").split() == list(costs)
 
 
-def test_the_tiles_of_graphs_are_those_that_have_points() -> None:
-    assert set(TILES) == {0, *POINTS}
+def test_the_blocks_of_graphs_are_those_that_have_points() -> None:
+    assert set(BLOCKS) == {0, *POINTS}
+
+
+class OwnGram(Gram):
+    """Of the name of a term of the package, and yet another one."""
+
+
+def test_graphs_with_terms_from_outside_are_neither_found_nor_kept(cache: Path) -> None:
+    parts = [part._replace(term=OwnGram()) for part in DEFAULT.parts if part.term.name == "gram"]
+    own = Choice.of("average", [*DEFAULT.parts[:1], *parts, *DEFAULT.parts[-1:]])
+    assert own.key == DEFAULT.key
+    assert Artifacts().origin("gradient", own) == "a derived gradient graph"
+    assert Artifacts().origin("gradient", DEFAULT) == str(SHIPPED / GRADIENT)
+    assert Artifacts().graph("gradient", own) == (SHIPPED / GRADIENT).read_bytes()
+    assert not cache.exists()
 
 
 def test_weights_of_another_size_than_the_manifest_says_are_corrupt(models: Path) -> None:
@@ -413,22 +439,22 @@ def test_a_graph_that_is_not_shipped_is_derived_and_kept(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not cache.exists()
-    derived = Artifacts().graph("gradient", SMALL_KEY)
+    derived = Artifacts().graph("gradient", SMALL)
     model = onnx.load_model_from_string(derived)
     features = onnx.load_model_from_string(Artifacts().features("max"))
-    assert model == gradient_graph(features, SMALL_KEY)
+    assert model == derive("gradient", features, SMALL.parts, 0)
     (file,) = cache.iterdir()
     assert file.read_bytes() == derived
 
     monkeypatch.setitem(sys.modules, "onnx", None)  # with the file, onnx is not needed any more
-    assert Artifacts().graph("gradient", SMALL_KEY) == derived
+    assert Artifacts().graph("gradient", SMALL) == derived
 
 
 def test_each_choice_has_a_cache_file_of_its_own(cache: Path) -> None:
-    other_key = GraphKey.of("average", ("conv1_2",), ("conv1_1",))
+    other = choice_of("average", *SMALL.key.parts)
     artifacts = Artifacts()
-    graphs = {artifacts.graph("gradient", key) for key in (SMALL_KEY, other_key)}
-    graphs.add(artifacts.graph("targets", SMALL_KEY))
+    graphs = {artifacts.graph("gradient", choice) for choice in (SMALL, other)}
+    graphs.add(artifacts.graph("measure", SMALL))
     assert len(graphs) == 3
     assert {file.read_bytes() for file in cache.iterdir()} == graphs
 
@@ -438,15 +464,15 @@ SOURCES = {package: Path(str(resources.files(f"ortist.{package}"))) for package 
 
 
 def no_code(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if not name.endswith(".py")]
+    return [name for name in names if not (name.endswith(".py") or (Path(folder) / name).is_dir())]
 
 
 @pytest.mark.parametrize(
     ("package", "file"),
     [
-        (package, file.name)
+        (package, str(file.relative_to(SOURCES[package])))
         for package in PACKAGES
-        for file in sorted(SOURCES[package].glob("*.py"))
+        for file in sorted(SOURCES[package].rglob("*.py"))
     ],
 )
 def test_other_code_has_cache_files_of_its_own(
@@ -466,18 +492,7 @@ def test_other_code_has_cache_files_of_its_own(
 
 
 def test_shipped_graphs_leave_the_cache_alone(cache: Path) -> None:
-    Artifacts().graph("gradient", DEFAULT_KEY)
-    assert not cache.exists()
-
-
-def test_a_manifest_older_than_the_choice_of_statistic_serves(models: Path, cache: Path) -> None:
-    manifest = json.loads(json.dumps(MANIFEST))
-    manifest["graphs"] = [entry for entry in manifest["graphs"] if "w2" not in entry["file"]]
-    for entry in manifest["graphs"]:
-        entry.pop("statistic", None)
-        entry.pop("rescaled", None)
-    (models / "manifest.json").write_text(json.dumps(manifest))
-    assert Artifacts(models).graph("gradient", DEFAULT_KEY) == (SHIPPED / GRADIENT).read_bytes()
+    Artifacts().graph("gradient", DEFAULT)
     assert not cache.exists()
 
 
@@ -495,11 +510,10 @@ def test_features_of_other_poolings_are_derived_and_kept(
 
 
 def test_statistic_and_rescaling_are_part_of_the_choice(cache: Path) -> None:
-    layers = ("conv1_2",), ("conv2_1",)
     graphs = {
         Artifacts().graph(
             "gradient",
-            GraphKey.of("average", *layers, statistic=statistic, rescaled=rescaled),
+            choice_of("average", "content/conv1_2", f"{statistic}/conv2_1", rescaled=rescaled),
         )
         for statistic in STATISTICS
         for rescaled in (False, True)
@@ -508,14 +522,14 @@ def test_statistic_and_rescaling_are_part_of_the_choice(cache: Path) -> None:
 
 
 def test_rescaling_max_pooling_changes_nothing() -> None:
-    assert GraphKey.of("max", (), (), rescaled=True) == GraphKey.of("max", (), ())
+    assert GraphKey.of("max", rescaled=True) == GraphKey.of("max")
 
 
 def test_a_corrupt_cache_file_is_replaced(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    derived = Artifacts().graph("targets", SMALL_KEY)
+    derived = Artifacts().graph("measure", SMALL)
     (file,) = cache.iterdir()
     file.write_bytes(derived[:-1])
-    assert Artifacts().graph("targets", SMALL_KEY) == derived
+    assert Artifacts().graph("measure", SMALL) == derived
     assert caplog.messages == [f"ignoring corrupt cache file {file}"]
     assert list(cache.iterdir()) == [file]
     assert file.read_bytes() == derived
@@ -525,8 +539,8 @@ def test_an_intact_cache_file_of_another_derivation_is_not_taken(
     cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each of the two has the content of the other."""
-    keys = SMALL_KEY, GraphKey.of("max", ("conv1_1",), ("conv1_2",))
-    derived = [Artifacts().graph("gradient", key) for key in keys]
+    choices = SMALL, choice_of("max", "content/conv1_1", "gram/conv1_2", "variation/image")
+    derived = [Artifacts().graph("gradient", choice) for choice in choices]
     first, second = cache.iterdir()
     contents = first.read_bytes(), second.read_bytes()
     for file, content in zip((second, first), contents, strict=True):
@@ -534,7 +548,7 @@ def test_an_intact_cache_file_of_another_derivation_is_not_taken(
         # Even if it is named after its content, as it would be at home.
         own = hashlib.sha256(content).hexdigest()
         file.with_name(f"{file.stem[: -len(own)]}{own}.onnx").write_bytes(content)
-    assert [Artifacts().graph("gradient", key) for key in keys] == derived
+    assert [Artifacts().graph("gradient", choice) for choice in choices] == derived
     assert len(caplog.messages) == 4
     assert all(message.startswith("ignoring corrupt cache file") for message in caplog.messages)
 
@@ -562,7 +576,7 @@ def test_without_a_home_graphs_are_derived_and_not_kept(
     homeless: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    assert Artifacts().graph("targets", SMALL_KEY)
+    assert Artifacts().graph("measure", SMALL)
     assert caplog.messages == ["cannot keep a derived graph: there is no home or cache directory"]
     assert list(homeless.iterdir()) == []
 
@@ -588,7 +602,7 @@ def test_without_a_usable_cache_graphs_are_derived_each_time(
     blocker = tmp_path / "home" / place
     blocker.parent.mkdir(parents=True)
     blocker.touch()
-    first, second = (Artifacts().graph("targets", SMALL_KEY) for _ in range(2))
+    first, second = (Artifacts().graph("measure", SMALL) for _ in range(2))
     assert first == second
     assert len(caplog.messages) == 2
     assert caplog.records[0].levelno == logging.WARNING
@@ -599,10 +613,10 @@ def test_a_cache_file_that_cannot_be_replaced_leaves_no_scratch_file(
     cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A directory has the name of the file."""
-    Artifacts().graph("targets", SMALL_KEY)
+    Artifacts().graph("measure", SMALL)
     (file,) = cache.iterdir()
     file.unlink()
     (file / "full").mkdir(parents=True)
-    Artifacts().graph("targets", SMALL_KEY)
+    Artifacts().graph("measure", SMALL)
     assert list(cache.iterdir()) == [file]
     assert caplog.messages[-1].startswith("cannot keep a derived graph in")

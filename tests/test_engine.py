@@ -32,10 +32,10 @@ from ortist.engine import (
     Step,
     sessions,
 )
-from ortist.engine.artifacts import cache_directory
+from ortist.engine.artifacts import Choice, cache_directory
 from ortist.engine.images import resize_image, to_image, to_tensor
 from ortist.engine.sessions import Graph
-from ortist.models.keys import GraphKey, Kind
+from ortist.models.keys import Kind
 from ortist.models.layers import POOLINGS
 
 Pixels = NDArray[np.uint8]
@@ -506,7 +506,7 @@ def test_a_provider_that_does_not_start_is_an_error_or_gives_way_to_the_cpu(
 
 
 def test_a_run_that_fails_is_one_line(engine: Engine) -> None:
-    graph = engine._graph("features", GraphKey.of("average", (), ()), [CONTENT])
+    graph = engine._graph("features", Choice.of("average"), [CONTENT])
     with pytest.raises(OrtistError, match=r"^onnxruntime cannot run a graph: ") as caught:
         graph.run(["conv1_1"], {"image": np.zeros((3, 24, 32), np.float32)})
     assert "\n" not in str(caught.value)
@@ -518,7 +518,7 @@ def test_the_graphs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for pooling in POOLINGS:
         engine.activations(CONTENT, ["conv1_1"], pooling)
     engine.stylize(CONTENT, STYLE, replace(SHORT, steps=1))
-    assert {kind for kind, _ in engine._graphs} == {"targets", "gradient"}
+    assert {kind for kind, _ in engine._graphs} == {"measure", "gradient"}
 
 
 def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -527,10 +527,10 @@ def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyP
     alive = weakref.WeakSet[Graph]()
     load = engine._load
 
-    def watched(kind: Kind, key: GraphKey, *, sparing: bool) -> Graph:
+    def watched(kind: Kind, choice: Choice, *, sparing: bool) -> Graph:
         # Of the graphs of the scale before, none is left when those of the next are loaded.
         assert len(alive) < 2
-        graph = load(kind, key, sparing)
+        graph = load(kind, choice, sparing)
         alive.add(graph)
         return graph
 
@@ -564,11 +564,11 @@ def test_a_graph_that_failed_to_load_is_tried_again(monkeypatch: pytest.MonkeyPa
     load = engine._load
     attempts = []
 
-    def failing_once(kind: Kind, key: GraphKey) -> Graph:
+    def failing_once(kind: Kind, choice: Choice) -> Graph:
         attempts.append(kind)
         if len(attempts) == 1:
             raise ArtifactError("not now")
-        return load(kind, key)
+        return load(kind, choice)
 
     monkeypatch.setattr(engine, "_load", failing_once)
     with pytest.raises(ArtifactError, match="not now"):

@@ -15,8 +15,8 @@ import pytest
 from test_cli import CONTENT, STYLE, files, process
 
 from ortist.engine.errors import InputError
-from ortist.engine.files import TooLongError, read_limited, read_regular, write_whole
 from ortist.engine.images import OUTPUT_EXTENSIONS, check_output, read_image, write_image
+from ortist.models.files import TooLongError, read_limited, read_regular, write_whole
 
 LIMITED = """
 import os, resource, sys

@@ -90,21 +90,12 @@ def test_a_manifest_has_what_the_file_says() -> None:
     assert {"name": manifest.source, "sha256": manifest.source_sha256} == MANIFEST["source"]
     assert [graph.file for graph in manifest.graphs] == [e["file"] for e in MANIFEST["graphs"]]
     gradient = manifest.graphs[2]
-    assert (gradient.kind, gradient.opset, gradient.bytes) == ("gradient", 18, 30458)
-    assert gradient.key.style_layers == tuple(MANIFEST["graphs"][2]["style_layers"])
-
-
-def test_a_manifest_without_the_later_choices_means_what_there_was_before() -> None:
-    def older(manifest: dict[str, Any]) -> None:
-        manifest["graphs"] = [e for e in manifest["graphs"] if e.get("statistic") != "w2"]
-        for entry in manifest["graphs"]:
-            entry.pop("statistic", None)
-            entry.pop("rescaled", None)
-
-    manifest = parse_manifest(changed(older), "")
-    assert {(graph.key.statistic, graph.key.rescaled) for graph in manifest.graphs} == {
-        ("gram", False)
-    }
+    assert (gradient.kind, gradient.opset, gradient.bytes) == (
+        "gradient",
+        18,
+        MANIFEST["graphs"][2]["bytes"],
+    )
+    assert gradient.key.parts == tuple(MANIFEST["graphs"][2]["parts"])
 
 
 WRONG: dict[str, object] = {
@@ -125,7 +116,7 @@ WRONG: dict[str, object] = {
 def is_right(path: tuple[str | int, ...], value: object) -> bool:
     """Tell whether a manifest may have a value of :data:`WRONG` there."""
     if value == []:
-        return path[-1] in ("graphs", "content_layers", "style_layers")
+        return path[-1] == "graphs"
     if path[0] == "mean":
         return len(path) == 2 and value == 0.5
     if path[-1] == "rescaled":
@@ -148,14 +139,10 @@ def test_a_wrong_value_anywhere_is_refused_where_it_stands(name: str) -> None:
         assert is_about(message, path), (message, path)
 
 
-def test_nothing_can_be_left_out_but_graphs_layers_and_the_later_choices() -> None:
+def test_nothing_can_be_left_out_but_graphs_and_parts() -> None:
     for path in places(MANIFEST):
-        in_list = isinstance(path[-1], int) and path[-2] in (
-            "graphs",
-            "content_layers",
-            "style_layers",
-        )
-        if path == ("format",) or in_list or path[-1] in ("statistic", "rescaled"):
+        in_list = isinstance(path[-1], int) and path[-2] in ("graphs", "parts")
+        if path == ("format",) or in_list:
             continue
 
         def leave_out(manifest: dict[str, Any], path: tuple[str | int, ...] = path) -> None:
@@ -171,17 +158,17 @@ CASES: dict[str, tuple[Change, str]] = {
         f"it has 'more', accepted are {', '.join(MANIFEST)}",
     ),
     "unknown key of a graph": (
-        lambda m: m["graphs"][0].update(tile=0),
-        "graphs[0] has 'tile', accepted are file, bytes, sha256, opset, kind, pooling, layers",
+        lambda m: m["graphs"][0].update(block=0),
+        "graphs[0] has 'block', accepted are file, bytes, sha256, opset, kind, pooling, layers",
     ),
     "missing key": (lambda m: m["graphs"][1].pop("pooling"), "graphs[1] has no 'pooling'"),
-    "tile": (
-        lambda m: m["graphs"][3].update(tile=5),
-        "graphs[3].tile is 5, accepted is one of 0, 4, 6",
+    "block": (
+        lambda m: m["graphs"][3].update(block=5),
+        "graphs[3].block is 5, accepted is one of 0, 4, 6",
     ),
     "boolean for a number": (
-        lambda m: m["graphs"][3].update(tile=False),
-        "graphs[3].tile is False, accepted is one of 0, 4, 6",
+        lambda m: m["graphs"][3].update(block=False),
+        "graphs[3].block is False, accepted is one of 0, 4, 6",
     ),
     "number for a boolean": (
         lambda m: m["graphs"][3].update(rescaled=0),
@@ -193,25 +180,21 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "kind": (
         lambda m: m["graphs"][1].update(kind="costs"),
-        "graphs[1].kind is 'costs', accepted is one of features, targets, gradient",
-    ),
-    "statistic": (
-        lambda m: m["graphs"][1].update(statistic="mean"),
-        "graphs[1].statistic is 'mean', accepted is one of gram, w2",
+        "graphs[1].kind is 'costs', accepted is one of features, measure, compare, pullback, "
+        "gradient",
     ),
     "unknown layer": (
-        lambda m: m["graphs"][1].update(content_layers=["conv6_1"]),
-        f"graphs[1].content_layers[0] is 'conv6_1', accepted is one of {', '.join(LAYERS)}",
+        lambda m: m["graphs"][1].update(parts=["gram/conv6_1"]),
+        "graphs[1].parts[0] is 'gram/conv6_1', accepted is a term and a layer, as in gram/conv1_1",
     ),
-    "layers out of order": (
-        lambda m: m["graphs"][1].update(style_layers=["conv2_1", "conv1_1"]),
-        "graphs[1].style_layers is ['conv2_1', 'conv1_1'], accepted is each layer once, in network "
-        "order",
+    "no term": (
+        lambda m: m["graphs"][1].update(parts=["conv1_1"]),
+        "graphs[1].parts[0] is 'conv1_1', accepted is a term and a layer, as in gram/conv1_1",
     ),
-    "layer twice": (
-        lambda m: m["graphs"][1].update(style_layers=["conv1_1", "conv1_1"]),
-        "graphs[1].style_layers is ['conv1_1', 'conv1_1'], accepted is each layer once, in network "
-        "order",
+    "part twice": (
+        lambda m: m["graphs"][1].update(parts=["gram/conv1_1", "gram/conv1_1"]),
+        "graphs[1].parts is ['gram/conv1_1', 'gram/conv1_1'], accepted is one part or more, each "
+        "once",
     ),
     "file twice": (
         lambda m: m["graphs"][1].update(file="vgg19.weights"),
@@ -336,13 +319,13 @@ def test_what_is_no_json_or_ambiguous_is_corrupt(name: str) -> None:
     [
         ("[]", "None"),
         ("{}", "None"),
-        ('{"format": 2}', "2"),
-        ('{"format": 1.0}', "1.0"),
+        ('{"format": 1}', "1"),
+        ('{"format": 2.0}', "2.0"),
         ('{"format": true}', "True"),
     ],
 )
 def test_another_format_is_refused(text: str, found: str) -> None:
-    assert complaint(text.encode()) == f"has format {found}, this version reads 1"
+    assert complaint(text.encode()) == f"has format {found}, this version reads 2"
 
 
 def test_a_manifest_of_megabytes_is_not_read(tmp_path: Path) -> None:

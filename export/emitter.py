@@ -1,4 +1,4 @@
-"""The state of a reverse sweep and the operations that derivative rules share."""
+"""What derivative rules and operators of our own are made of, in standard nodes."""
 
 from __future__ import annotations
 
@@ -7,41 +7,12 @@ from onnx import helper
 from ortist.export.builder import Dimension, GraphBuilder
 
 
-class Backward:
-    """Cotangents collected so far, and helpers to emit backward nodes.
+class Emitter:
+    """Appends nodes to a graph; where shapes are not known, nodes find them out."""
 
-    The cotangent of a tensor t is dy/dt for the differentiated output y, a tensor of the shape
-    and element type of t.
-    """
-
-    def __init__(
-        self, builder: GraphBuilder, cotangents: dict[str, list[str]], wrt: frozenset[str]
-    ) -> None:
+    def __init__(self, builder: GraphBuilder) -> None:
         self.builder = builder
         self.op = builder.op
-        self.wrt = wrt
-        self._cotangents = cotangents
-
-    def accumulate(self, tensor: str, contribution: str) -> None:
-        """Add a contribution to the cotangent of ``tensor``."""
-        self._cotangents.setdefault(tensor, []).append(contribution)
-
-    def has_cotangent(self, tensor: str) -> bool:
-        """Tell whether anything has contributed to the cotangent of ``tensor``."""
-        return tensor in self._cotangents
-
-    def cotangent(self, tensor: str) -> str | None:
-        """Return the cotangent of ``tensor`` (fan-out summed), None if nothing contributed."""
-        parts = self._cotangents.get(tensor)
-        if parts is None:
-            return None
-        while len(parts) > 1:
-            parts[:2] = [self.op("Add", parts[0], parts[1])]
-        return parts[0]
-
-    def cotangent_or_zeros(self, tensor: str) -> str:
-        """Return the cotangent of ``tensor``, zeros if nothing contributed."""
-        return self.cotangent(tensor) or self.zeros(self.op("Shape", tensor), tensor)
 
     def zeros(self, shape: str, like: str) -> str:
         """Return zeros of a shape (an int64 vector) in the element type of ``like``."""

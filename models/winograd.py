@@ -1,6 +1,6 @@
 """Winograd's minimal filtering F(m×m, 3×3) (Winograd 1980; Lavin & Gray 2015, arXiv:1509.09308).
 
-A tile of m×m outputs of a 3×3 correlation is Y = A·[(G·w·Gᵀ) ⊙ (B·d·Bᵀ)]·Aᵀ, with d the n×n
+A block of m×m outputs of a 3×3 correlation is Y = A·[(G·w·Gᵀ) ⊙ (B·d·Bᵀ)]·Aᵀ, with d the n×n
 inputs that it sees, n = m + 2: n² products in place of 9·m². The matrices follow from n - 1
 interpolation points and infinity (Cook-Toom): the products are values of polynomials there.
 """
@@ -20,8 +20,8 @@ TRANSFORMED_SUFFIX = "/winograd"
 """What a graph input that takes a transformed kernel adds to the kernel's name."""
 _TRANSFORMED = "/kernel" + TRANSFORMED_SUFFIX
 
-WINOGRAD_TILE = 4
-"""Tile size of the shipped graphs.
+WINOGRAD_BLOCK = 4
+"""Block size of the shipped graphs.
 
 6 is faster by a few per cent on large pictures, but rounds so that more ReLU signs flip.
 """
@@ -31,7 +31,7 @@ POINTS: dict[int, tuple[float, ...]] = {
     4: (0.0, _ROOT, -_ROOT, 1 / _ROOT, -1 / _ROOT),
     6: (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5),
 }
-"""Tile size m to its finite interpolation points.
+"""Block size m to its finite interpolation points.
 
 They make small rounding errors, and with infinity they are closed under x → 1/x, so that a kernel
 and its mirror image, which the backward convolution needs, share one transform.
@@ -40,7 +40,7 @@ and its mirror image, which the backward convolution needs, share one transform.
 
 @dataclass(frozen=True)
 class Transforms:
-    """The matrices of one tile size, float64.
+    """The matrices of one block size, float64.
 
     Attributes:
         output: A, (m, n).
@@ -68,15 +68,15 @@ class Transforms:
         return Transforms(self.output[:, exchanged], self.kernel, scaled_input)
 
 
-def transforms(tile: int) -> Transforms:
-    """Return the matrices for tiles of ``tile`` outputs a side, one of :data:`POINTS`."""
-    points = POINTS[tile]
-    powers = np.array(points)[:, None] ** np.arange(tile)
-    output = np.vstack([powers, np.eye(tile)[-1]]).T
-    basis = np.array([_coefficients([q for q in points if q != p], tile + 2) for p in points])
+def transforms(block: int) -> Transforms:
+    """Return the matrices for blocks of ``block`` outputs a side, one of :data:`POINTS`."""
+    points = POINTS[block]
+    powers = np.array(points)[:, None] ** np.arange(block)
+    output = np.vstack([powers, np.eye(block)[-1]]).T
+    basis = np.array([_coefficients([q for q in points if q != p], block + 2) for p in points])
     norms = np.array([np.prod([p - q for q in points if q != p]) for p in points])
     kernel = np.vstack([np.array(points)[:, None] ** np.arange(3) / norms[:, None], np.eye(3)[-1]])
-    return Transforms(output, kernel, np.vstack([basis, _coefficients(points, tile + 2)]))
+    return Transforms(output, kernel, np.vstack([basis, _coefficients(points, block + 2)]))
 
 
 def transformed_layer(name: str) -> str | None:
@@ -85,10 +85,10 @@ def transformed_layer(name: str) -> str | None:
     return layer if name.endswith(_TRANSFORMED) and layer in LAYERS else None
 
 
-def transform_kernel(kernel: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
+def transform_kernel(kernel: NDArray[np.float32], block: int) -> NDArray[np.float32]:
     """Return U = G·w·Gᵀ of a kernel (K, C, 3, 3), float32 (n², C, K): one matrix per product."""
     outputs, inputs = kernel.shape[:2]
-    matrix = transforms(tile).kernel
+    matrix = transforms(block).kernel
     both_axes = np.kron(matrix, matrix).astype(np.float32)
     taps = kernel.transpose(2, 3, 1, 0).reshape(9, inputs * outputs)
     transformed: NDArray[np.float32] = both_axes @ taps

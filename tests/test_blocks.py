@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ortist.engine.tiles import Grid, Order, Places, layout
-from ortist.engine.winograd import POINTS
+from ortist.models.blocks import Grid, Order, Places, layout
+from ortist.models.winograd import POINTS
 
 Array = NDArray[Any]
 HEIGHT, WIDTH = 13, 18
 every_grid = pytest.mark.parametrize(
-    "grid", [Grid("a:b", halvings, tile) for tile in POINTS for halvings in (0, 1, 2)], ids=str
+    "grid", [Grid("a:b", halvings, block) for block in POINTS for halvings in (0, 1, 2)], ids=str
 )
 
 
@@ -32,22 +32,22 @@ def size(grid: Grid) -> tuple[int, int]:
 
 
 def cells(grid: Grid, order: Order) -> list[tuple[int, int]]:
-    """Which position each row holds, by definition; that of the zero tile is (-99, -99)."""
+    """Which position each row holds, by definition; that of the zero block is (-99, -99)."""
     height, width = size(grid)
     if order == "reading":
         return [(y, x) for y in range(height) for x in range(width)] + [(-99, -99)]
-    half = grid.tile // 2
+    half = grid.block // 2
     if order == "pooled":
-        step, (finer_height, finer_width) = half, size(Grid("", grid.halvings - 1, grid.tile))
+        step, (finer_height, finer_width) = half, size(Grid("", grid.halvings - 1, grid.block))
         places = [(y, x) for y in range(half) for x in range(half)]
     else:
-        step, finer_height, finer_width = grid.tile, height, width
-        windows = [(2 * y, 2 * x) for y in range(half) for x in range(half)]
-        places = [(y + dy, x + dx) for y, x in windows for dy in (0, 1) for dx in (0, 1)]
+        step, finer_height, finer_width = grid.block, height, width
+        quads = [(2 * y, 2 * x) for y in range(half) for x in range(half)]
+        places = [(y + dy, x + dx) for y, x in quads for dy in (0, 1) for dx in (0, 1)]
     corners = [
         (y * step, x * step)
-        for y in range(-(-finer_height // grid.tile))
-        for x in range(-(-finer_width // grid.tile))
+        for y in range(-(-finer_height // grid.block))
+        for x in range(-(-finer_width // grid.block))
     ]
     rows = []
     for dy, dx in places:
@@ -68,22 +68,22 @@ def seen(grid: Grid, order: Order, places: Places) -> Array:
 
 
 def orders(grid: Grid) -> list[Order]:
-    return ["reading", "tiles", "pooled"] if grid.halvings else ["reading", "tiles"]
+    return ["reading", "blocks", "pooled"] if grid.halvings else ["reading", "blocks"]
 
 
 @every_grid
-def test_rows_that_hold_the_positions_of_each_tile(grid: Grid) -> None:
+def test_rows_that_hold_the_positions_of_each_block(grid: Grid) -> None:
     for order in orders(grid):
         np.testing.assert_array_equal(
-            seen(grid, order, "positions").reshape(-1), picture(grid, "tiles")
+            seen(grid, order, "positions").reshape(-1), picture(grid, "blocks")
         )
 
 
 @every_grid
-def test_rows_that_hold_the_windows_of_the_larger_picture(grid: Grid) -> None:
+def test_rows_that_hold_the_quads_of_the_larger_picture(grid: Grid) -> None:
     for order in orders(grid) if grid.halvings else []:
         np.testing.assert_array_equal(
-            seen(grid, order, "windows").reshape(-1), picture(grid, "pooled")
+            seen(grid, order, "quads").reshape(-1), picture(grid, "pooled")
         )
 
 
@@ -96,15 +96,15 @@ def test_rows_that_hold_the_picture(grid: Grid) -> None:
 
 
 @every_grid
-def test_neighbourhoods_overlap_by_the_border_that_a_convolution_sees(grid: Grid) -> None:
+def test_neighborhoods_overlap_by_the_border_that_a_convolution_sees(grid: Grid) -> None:
     height, width = size(grid)
-    edge = grid.tile
+    edge = grid.block
     padded = np.pad(picture(grid, "reading")[:-1].reshape(height, width), (1, 2 * edge))
     corners = [(y, x) for y in range(0, height, edge) for x in range(0, width, edge)]
-    tiles = [padded[y : y + edge + 2, x : x + edge + 2].reshape(-1) for y, x in corners]
-    expected = np.stack([*tiles, np.zeros_like(tiles[0])], axis=1)
+    blocks = [padded[y : y + edge + 2, x : x + edge + 2].reshape(-1) for y, x in corners]
+    expected = np.stack([*blocks, np.zeros_like(blocks[0])], axis=1)
     for order in orders(grid):
-        np.testing.assert_array_equal(seen(grid, order, "neighbourhoods"), expected)
+        np.testing.assert_array_equal(seen(grid, order, "neighborhoods"), expected)
 
 
 @every_grid
@@ -117,7 +117,7 @@ def test_patches_are_the_positions_around(grid: Grid) -> None:
         np.testing.assert_array_equal(value(grid, grid.taps(order)), rows * 9 + np.arange(9))
         # A position outside the picture has no patch, also where it touches the picture.
         patches = picture(grid, order)[value(grid, grid.patches(order, "positions"))]
-        centres = picture(grid, "tiles").reshape(patches.shape[:2])
+        centres = picture(grid, "blocks").reshape(patches.shape[:2])
         np.testing.assert_array_equal(patches[:, :, 4], centres)
         assert not patches[centres == 0].any()
 
@@ -130,11 +130,11 @@ def test_what_is_inside(grid: Grid) -> None:
     real = value(grid, grid.real)
     assert real[-1] == 0
     assert real[:-1].all()
-    assert len(real) == len(picture(grid, "tiles")) / grid.tile**2
+    assert len(real) == len(picture(grid, "blocks")) / grid.block**2
 
 
 @every_grid
-def test_parts_differ_by_one_tile_at_most(grid: Grid) -> None:
+def test_parts_differ_by_one_block_at_most(grid: Grid) -> None:
     for count in (1, 2, 8):
         parts = value(grid, grid.parts(count))
         assert len(parts) == count

@@ -1,7 +1,7 @@
 """Derivative rules of the operators that slide a window: convolutions, pooling, resizing.
 
-The rules have the form described in :mod:`ortist.export.rules`. k, s, p, d are the window's
-kernel size, stride, padding and dilation along one axis.
+The rules have the form described in :mod:`ortist.export.autodiff.rules`. k, s, p, d are the
+window's kernel size, stride, padding and dilation along one axis.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
-from ortist.export.backward import Backward
-from ortist.export.builder import attribute
+from ortist.export.autodiff.backward import Backward
+from ortist.export.builder import attribute, attributes
 
 
 @dataclass(frozen=True)
@@ -64,21 +64,12 @@ def conv_input(b: Backward, n: NodeProto, g: str, i: int) -> str:
 
     With a stride, a transposed convolution that also reaches the rows left over at the end.
     """
-    w, axes = _window(b, n), len(_window(b, n).kernel)
+    w, x = _window(b, n), n.input[0]
     reach = [d * (k - 1) for d, k in zip(w.dilations, w.kernel, strict=True)]
-    pads = [r - p for r, p in zip(reach * 2, w.pads, strict=True)]
-    if set(w.strides) == {1} and min(pads) >= 0:
-        swapped = b.op("Transpose", n.input[1], perm=[1, 0, *range(2, 2 + axes)])
-        flipped = b.op(
-            "Slice",
-            swapped,
-            b.builder.integers(*[-1] * axes),
-            b.builder.integers(*[-(2**31)] * axes),
-            b.builder.integers(*range(2, 2 + axes)),
-            b.builder.integers(*[-1] * axes),
-        )
-        return b.op("Conv", g, flipped, kernel_shape=w.kernel, pads=pads, dilations=w.dilations)
-    return _transposed(b, g, n.input[1], n.input[0], w)
+    if set(w.strides) == {1} and all(p <= r for p, r in zip(w.pads, reach * 2, strict=True)):
+        window = {"kernel_shape": w.kernel, "pads": w.pads, "dilations": w.dilations}
+        return b.own("ConvInputGrad", g, n.input[1], like=x, **window)
+    return _transposed(b, g, n.input[1], x, w)
 
 
 def _transposed(b: Backward, g: str, kernel: str, x: str, w: _Window) -> str:
@@ -152,7 +143,7 @@ def average_pool(b: Backward, n: NodeProto, g: str, i: int) -> str:
     w, x = _window(b, n), n.input[0]
     if w.is_disjoint:
         share = b.scale(g, 1 / math.prod(w.kernel), x)
-        return b.pad_end(_repeat(b, share, w.kernel), x)
+        return b.own("SumPoolGrad", share, x, like=x, kernel_shape=w.kernel)
     ones = b.op("Expand", b.scalar(1.0, x), b.builder.integers(1, 1, *w.kernel))
     apart = b.builder.integers(-1, 1)
     single = b.op("Reshape", g, b.op("Concat", apart, b.op("Shape", g, start=2), axis=0))
@@ -168,12 +159,9 @@ def average_pool(b: Backward, n: NodeProto, g: str, i: int) -> str:
 
 def max_pool(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = max over each window: g at the window's first maximum, in row order."""
-    x = n.input[0]
-    attributes = {a.name: attribute(n, a.name) for a in n.attribute}
-    if attributes.pop("storage_order", 0):
+    if attribute(n, "storage_order", 0):
         raise NotImplementedError("storage_order 1 has no rule")
-    pooled = b.op("MaxPool", x, outputs=2, **attributes)
-    return b.scatter(f"{pooled}:1", g, x)
+    return b.own("MaxPoolGrad", g, n.input[0], like=n.input[0], **attributes(n))
 
 
 _REPEATING = {
@@ -204,16 +192,3 @@ def resize(b: Backward, n: NodeProto, g: str, i: int) -> str:
     kernel = [int(scale) for scale in scales[2:]]
     mean = b.op("AveragePool", g, kernel_shape=kernel, strides=kernel)
     return b.scale(mean, math.prod(kernel), n.input[0])
-
-
-def _repeat(b: Backward, tensor: str, times: tuple[int, ...]) -> str:
-    """Repeat each element of ``tensor`` along the spatial axes."""
-    return b.op(
-        "Resize",
-        tensor,
-        "",
-        b.builder.constant([1, 1, *times], "float32"),
-        mode="nearest",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-    )

@@ -1,10 +1,10 @@
-"""Tile layout: how lowered graphs keep pictures in memory, and the maps that they take for that.
+"""Block layout: how lowered graphs keep pictures in memory, and the maps that they take for that.
 
-In tile layout an activation (1, C, H, W) is a matrix of rows of C channels, ordered (place within
-the tile, tile), with one extra tile of zeros at the end: what lies outside the picture is read from
-its last row. Places are ordered by 2×2 window and then within the window, so that pooling reduces
-over neighbours. Which row holds which position follows from the size of the picture alone: graphs
-take it as inputs, named by what they hold.
+In block layout an activation (1, C, H, W) is a matrix of rows of C channels, ordered (place within
+the block, block), with one extra block of zeros at the end: what lies outside the picture is read
+from its last row. Places are ordered by quad, the 2×2 of which pooling makes one, and then within
+the quad, so that pooling reduces over neighbors. Which row holds which position follows from the
+size of the picture alone: graphs take it as inputs, named by what they hold.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 Map = NDArray[Any]
 
-Order = Literal["reading", "tiles", "pooled"]
-"""The order of the rows of a matrix that holds a picture: row by row, or in tile layout.
+Order = Literal["reading", "blocks", "pooled"]
+"""The order of the rows of a matrix that holds a picture: row by row, or in block layout.
 
-``"pooled"`` is in the tiles of the picture of twice the size, their windows row by row.
+``"pooled"`` is in the blocks of the picture of twice the size, their quads row by row.
 """
-Places = Literal["positions", "neighbourhoods", "windows", "everywhere"]
-"""What to look up for each tile: its positions; the (m + 2)² that a 3×3 convolution sees; the 2×2
-windows of a tile of the picture of twice the size.
+Places = Literal["positions", "neighborhoods", "quads", "everywhere"]
+"""What to look up for each block: its positions; the (m + 2)² that a 3×3 convolution sees; the
+quads of a block of the picture of twice the size.
 
-``"everywhere"`` takes each position of the picture for a tile, and there is no extra one.
+``"everywhere"`` takes each position of the picture for a block, and there is no extra one.
 """
 _PREFIX = "layout"
 _PATTERN = re.compile(
@@ -37,7 +37,7 @@ _PATTERN = re.compile(
         "PLACES", f"(?:{'|'.join(get_args(Places))})"
     )
 )
-"""Names of the maps of a :class:`Grid`, and the tile."""
+"""Names of the maps of a :class:`Grid`, and the block size."""
 
 
 @dataclass(frozen=True)
@@ -51,32 +51,32 @@ class MapInput:
 
 @dataclass(frozen=True)
 class Grid:
-    """A picture cut into tiles.
+    """A picture cut into blocks.
 
     Attributes:
         image: input of the graph, (1, C, H, W), whose size it goes by.
         halvings: how often that size is halved, rounded down, as 2×2 pooling does.
-        tile: m, positions along the side of a tile, even.
+        block: m, positions along the side of a block, even.
     """
 
     image: str
     halvings: int
-    tile: int
+    block: int
 
     @property
     def coarser(self) -> Grid:
         """The grid of the picture of half the size."""
-        return Grid(self.image, self.halvings + 1, self.tile)
+        return Grid(self.image, self.halvings + 1, self.block)
 
     def rows(self, order: Order, places: Places) -> MapInput:
-        """The rows that hold ``places`` in a matrix in that order: int32 (places, tiles + 1).
+        """The rows that hold ``places`` in a matrix in that order: int32 (places, blocks + 1).
 
-        Places outside the picture and those of the extra tile get the last row, which is zero.
+        Places outside the picture and those of the extra block get the last row, which is zero.
         """
         return self._input("int32", 2, "rows", order, places)
 
     def patches(self, order: Order, places: Places) -> MapInput:
-        """The rows of the 3×3 around each of ``places``: int32 (places, tiles + 1, 9).
+        """The rows of the 3×3 around each of ``places``: int32 (places, blocks + 1, 9).
 
         Where the centre is outside the picture all nine are the last row.
         """
@@ -95,22 +95,22 @@ class Grid:
 
     @property
     def real(self) -> MapInput:
-        """What tells tiles, 1, from the extra one, 0: float32 (tiles + 1, 1)."""
+        """What tells blocks, 1, from the extra one, 0: float32 (blocks + 1, 1)."""
         return self._input("float32", 2, "real")
 
     def parts(self, count: int) -> MapInput:
-        """The sizes of so many parts of the tiles, the extra one included: int64 (count,)."""
+        """The sizes of so many parts of the blocks, the extra one included: int64 (count,)."""
         return self._input("int64", 1, "parts", str(count))
 
     def _input(self, dtype: str, rank: int, *content: str) -> MapInput:
-        where = (str(self.tile), str(self.halvings), self.image)
+        where = (str(self.block), str(self.halvings), self.image)
         return MapInput(":".join((_PREFIX, ".".join(content), *where)), dtype, rank)
 
 
-def is_map(name: str, tile: int) -> bool:
+def is_map(name: str, block: int) -> bool:
     """Tell whether a graph input is one that :func:`layout` makes for ``image`` in such tiles."""
     found = _PATTERN.fullmatch(name)
-    return found is not None and int(found[1]) == tile
+    return found is not None and int(found[1]) == block
 
 
 def layout(names: Iterable[str], images: Mapping[str, NDArray[np.float32]]) -> dict[str, Map]:
@@ -124,10 +124,10 @@ def layout(names: Iterable[str], images: Mapping[str, NDArray[np.float32]]) -> d
     for name in names:
         prefix, _, rest = name.partition(":")
         if prefix == _PREFIX:
-            content, tile, halvings, image = rest.split(":", 3)
+            content, block, halvings, image = rest.split(":", 3)
             height, width = images[image].shape[2:]
             what, *arguments = content.split(".")
-            found = _Layout(height, width, int(halvings), int(tile))
+            found = _Layout(height, width, int(halvings), int(block))
             maps[name] = getattr(found, what)(*arguments)
     return maps
 
@@ -135,13 +135,13 @@ def layout(names: Iterable[str], images: Mapping[str, NDArray[np.float32]]) -> d
 class _Layout:
     """The maps of a picture; their names are those of the methods of :class:`Grid`."""
 
-    def __init__(self, height: int, width: int, halvings: int, tile: int) -> None:
+    def __init__(self, height: int, width: int, halvings: int, block: int) -> None:
         self._size = (height >> halvings, width >> halvings)
-        self._edge = tile
-        self._tiles = [-(-side // tile) for side in self._size]
+        self._edge = block
+        self._blocks = [-(-side // block) for side in self._size]
         # The same for the picture of twice the size; without halvings nothing asks for it.
         finer = (height >> max(halvings - 1, 0), width >> max(halvings - 1, 0))
-        self._finer_tiles = [-(-side // tile) for side in finer]
+        self._finer_blocks = [-(-side // block) for side in finer]
 
     def rows(self, order: Order, places: Places) -> NDArray[np.int32]:
         return self._look_up(order, places, np.zeros(1, np.int64))[:, :, 0]
@@ -160,61 +160,61 @@ class _Layout:
         return inside
 
     def real(self) -> Map:
-        real: Map = np.ones((int(np.prod(self._tiles)) + 1, 1), np.float32)
+        real: Map = np.ones((int(np.prod(self._blocks)) + 1, 1), np.float32)
         real[-1] = 0
         return real
 
     def parts(self, count: str) -> Map:
-        shares = np.arange(int(count) + 1) * (np.prod(self._tiles) + 1)
+        shares = np.arange(int(count) + 1) * (np.prod(self._blocks) + 1)
         sizes: Map = np.diff(shares // int(count))
         return sizes
 
     def _look_up(self, order: Order, places: Places, taps: NDArray[np.int64]) -> NDArray[np.int32]:
         last = self._row_count(order) - 1
         shares = [self._share(order, axis, self._corners(places, axis), taps) for axis in (0, 1)]
-        # Of each axis of the shares, (window, place in it, tile, tap), first the row, then the
+        # Of each axis of the shares, (quad, place in it, block, tap), first the row, then the
         # column. Shares of what is outside are not below `last`, nor are sums with one.
         down = shares[0][:, None, :, None, :, None, :, None]
         across = shares[1][None, :, None, :, None, :, None, :]
-        windows, within, tiles, around = np.multiply(shares[0].shape, shares[1].shape)
-        rows = np.minimum(down + across, np.int32(last)).reshape(windows * within, tiles, around)
+        quads, within, blocks, around = np.multiply(shares[0].shape, shares[1].shape)
+        rows = np.minimum(down + across, np.int32(last)).reshape(quads * within, blocks, around)
         extra = 0 if places == "everywhere" else 1
         return np.pad(rows, ((0, 0), (0, extra), (0, 0)), constant_values=last)
 
     def _corners(self, places: Places, axis: int) -> NDArray[np.int64]:
-        """Return one axis' coordinates of ``places``: (windows, places in the window, tiles, 1)."""
+        """Return one axis' coordinates of ``places``: (quads, places in the quad, blocks, 1)."""
         edge = self._edge
-        offsets, stride, tiles = {
-            "positions": (np.arange(edge).reshape(-1, 2), edge, self._tiles),
-            "neighbourhoods": (np.arange(edge + 2).reshape(-1, 1) - 1, edge, self._tiles),
-            "windows": (np.arange(edge // 2).reshape(-1, 1), edge // 2, self._finer_tiles),
+        offsets, stride, blocks = {
+            "positions": (np.arange(edge).reshape(-1, 2), edge, self._blocks),
+            "neighborhoods": (np.arange(edge + 2).reshape(-1, 1) - 1, edge, self._blocks),
+            "quads": (np.arange(edge // 2).reshape(-1, 1), edge // 2, self._finer_blocks),
             "everywhere": (np.zeros((1, 1), np.int64), 1, self._size),
         }[places]
-        return offsets[:, :, None, None] + stride * np.arange(tiles[axis])[:, None]
+        return offsets[:, :, None, None] + stride * np.arange(blocks[axis])[:, None]
 
     def _share(
         self, order: Order, axis: int, centres: NDArray[np.int64], taps: NDArray[np.int64]
     ) -> NDArray[np.int32]:
         """Return one axis' share of the row, that of the last row where it leaves the picture."""
-        edge, tiles = self._cut(order)
+        edge, blocks = self._cut(order)
         place = np.arange(edge)
-        if order == "tiles":
+        if order == "blocks":
             place = place // 2 * (edge * 2, 4)[axis] + place % 2 * (2, 1)[axis]
         else:
             place *= (edge, 1)[axis]
         at = centres + taps
-        row = place[at % edge] * (np.prod(tiles) + 1) + at // edge * (tiles[1], 1)[axis]
+        row = place[at % edge] * (np.prod(blocks) + 1) + at // edge * (blocks[1], 1)[axis]
         inside = (at >= 0) & (at < self._size[axis]) & (centres < self._size[axis])
         return np.where(inside, row, self._row_count(order) - 1).astype(np.int32)
 
     def _cut(self, order: Order) -> tuple[int, Sequence[int]]:
-        """Return the side of a tile and the numbers of tiles along the axes."""
+        """Return the side of a block and the numbers of blocks along the axes."""
         return {
             "reading": (1, self._size),
-            "tiles": (self._edge, self._tiles),
-            "pooled": (self._edge // 2, self._finer_tiles),
+            "blocks": (self._edge, self._blocks),
+            "pooled": (self._edge // 2, self._finer_blocks),
         }[order]
 
     def _row_count(self, order: Order) -> int:
-        edge, tiles = self._cut(order)
-        return int(edge**2 * (np.prod(tiles) + 1))
+        edge, blocks = self._cut(order)
+        return int(edge**2 * (np.prod(blocks) + 1))

@@ -1,0 +1,73 @@
+"""How J and its gradient are computed: by one graph, or in pieces that meet at the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ortist.engine.optimiser import Tensor
+from ortist.engine.sessions import Graph
+from ortist.models.blocks import Map
+from ortist.models.interface import COSTS, GRADIENT, SLOPE, WEIGHTS
+from ortist.models.layers import IMAGE
+
+
+class Fused:
+    """Evaluates with the gradient graph, which computes activations once.
+
+    Args:
+        graph: the gradient graph; may be shared with others and by threads.
+        targets: its targets, by name.
+        like: a picture, (1, 3, H, W), of the size of those to come.
+    """
+
+    def __init__(self, graph: Graph, targets: Mapping[str, Tensor], like: Tensor) -> None:
+        self._graph = graph
+        self._given: Mapping[str, Map] = {**targets, **graph.layout({IMAGE: like})}
+
+    def __call__(
+        self, pixels: Tensor, weights: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], Tensor]:
+        """Return the costs, float32 (n,), and dJ/dpixels."""
+        feeds = {**self._given, IMAGE: pixels, WEIGHTS: weights}
+        found = self._graph.run([COSTS, GRADIENT], feeds)
+        return found[COSTS], found[GRADIENT]
+
+
+class Pieces:
+    """Evaluates by measuring, comparing and pulling back; activations are computed twice.
+
+    Args:
+        measure: graph of the picture's statistics.
+        compare: graph of costs and dJ/dstatistics.
+        pullback: graph of dJ/dpicture, given dJ/dstatistics.
+        targets: those of the compare graph, by name.
+        like: a picture, (1, 3, H, W), of the size of those to come.
+    """
+
+    def __init__(
+        self,
+        measure: Graph,
+        compare: Graph,
+        pullback: Graph,
+        targets: Mapping[str, Tensor],
+        like: Tensor,
+    ) -> None:
+        self._measure, self._compare, self._pullback = measure, compare, pullback
+        self._targets = targets
+        self._layouts = [graph.layout({IMAGE: like}) for graph in (measure, pullback)]
+
+    def __call__(
+        self, pixels: Tensor, weights: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], Tensor]:
+        """Return the costs, float32 (n,), and dJ/dpixels."""
+        to_measure, to_pull_back = ({**layout, IMAGE: pixels} for layout in self._layouts)
+        statistics = self._measure.run(self._measure.outputs, to_measure)
+        slopes = [f"{SLOPE}/{name}" for name in statistics]
+        feeds = {**statistics, **self._targets, WEIGHTS: weights}
+        compared = self._compare.run([COSTS, *slopes], feeds)
+        costs = compared.pop(COSTS)
+        gradient = self._pullback.run([GRADIENT], {**to_pull_back, **compared})[GRADIENT]
+        return costs, gradient

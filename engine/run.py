@@ -1,0 +1,210 @@
+"""A run: from a start over all scales to the last step, one evaluation at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ortist.engine.adam import Adam
+from ortist.engine.errors import InputError, NonFiniteCostError
+from ortist.engine.images import to_image
+from ortist.engine.lbfgs import LBFGS
+from ortist.engine.objective import Evaluation, Objective
+from ortist.engine.optimiser import Optimiser, State, Tensor
+from ortist.engine.options import Options
+from ortist.engine.results import Costs, Result, Step
+from ortist.engine.scales import Scale
+
+SHAKING = 16.0
+"""Standard deviation of the noise with which sizes of gradients are measured, in pixel values."""
+_OPTIMIZER = "optimizer/"
+
+
+class Run(Iterator[Step]):
+    """An iterator over the steps of a run, one per evaluation, whose state can be kept.
+
+    The run of a plan that is interrupted, kept as :meth:`state` and restored elsewhere ends with
+    the same bytes as one that was not. Not safe to use from several threads at once.
+
+    Args:
+        scales: the sizes to paint in, in order.
+        objective_at: returns what is minimized at a scale; called when the scale is reached.
+        start: float32 (1, 3, H, W) in the size of the first scale.
+        options: how to optimize.
+
+    Raises:
+        NonFiniteCostError: by a step, if there is no finite picture to go on from; carries the last
+            good one.
+    """
+
+    def __init__(
+        self,
+        scales: Sequence[Scale],
+        objective_at: Callable[[Scale], Objective],
+        start: Tensor,
+        options: Options,
+    ) -> None:
+        self.scales = scales
+        self.history: list[Costs] = []
+        """The costs at the start of each step so far."""
+        self.seconds = 0.0
+        """Wall-clock time of all steps so far."""
+        self._objective_at = objective_at
+        self._start = start
+        self._options = options
+        names = ("alpha", "beta", "learning_rate")
+        self._schedules = {name: options.schedule(name) for name in names}
+        self._total = sum(scale.steps for scale in scales)
+        self._optimizer = _make(options, start)
+        self._objective: Objective | None = None
+        self._factors: NDArray[np.float64] | None = None
+        self._iteration = 0
+        self._scale = 0
+        self._left = scales[0].steps
+        self._last_good, self._last_good_step = start, 0
+
+    @property
+    def picture(self) -> Tensor:
+        """The picture so far, float32 (1, 3, H, W), RGB, nominally 0..255, not clipped."""
+        return self._optimizer.picture
+
+    def __next__(self) -> Step:
+        """Evaluate once and let the optimizer step."""
+        if not self._left:
+            self._grow()
+        progress = self._iteration / max(1, self._total - 1)
+        values = {name: schedule.at(progress) for name, schedule in self._schedules.items()}
+        objective = self._reached()
+        begin = time.perf_counter()
+        costs = self._advance(objective, values)
+        seconds = time.perf_counter() - begin
+        self.seconds += seconds
+        self._left = 0 if self._optimizer.done else self._left - 1
+        if not self._left:
+            # With its memory, before anything else asks for more.
+            self._objective = None
+        return Step(
+            **vars(costs),
+            iteration=self._iteration,
+            seconds=seconds,
+            pixels=self._optimizer.picture,
+            scale=self._scale + 1,
+            scales=len(self.scales),
+        )
+
+    def state(self) -> State:
+        """Return where the run is: arrays by name, as ``np.savez`` takes them."""
+        kept = {
+            "iteration": np.array(self._iteration),
+            "scale": np.array(self._scale),
+            "left": np.array(self._left),
+            "seconds": np.array(self.seconds),
+            "history": np.array(json.dumps([asdict(costs) for costs in self.history])),
+            "last_good": self._last_good,
+            "last_good_step": np.array(self._last_good_step),
+        }
+        if self._factors is not None:
+            kept["factors"] = self._factors
+        optimizer = self._optimizer.state()
+        return kept | {_OPTIMIZER + name: value for name, value in optimizer.items()}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state that a run of the same pictures and options was in.
+
+        Raises:
+            InputError: if it is that of another run.
+        """
+        try:
+            scale = int(state["scale"])
+            height, width = state[f"{_OPTIMIZER}point"].shape[2:]
+            if (width, height) != (self.scales[scale].width, self.scales[scale].height):
+                raise ValueError(f"its picture has {width}x{height} pixels")
+            self._optimizer.restore(_without_prefix(state))
+            self._iteration, self._scale = int(state["iteration"]), scale
+            self._left = int(state["left"])
+            self.seconds = float(state["seconds"])
+            self.history = [Costs(**costs) for costs in json.loads(str(state["history"]))]
+            self._last_good = state["last_good"]
+            self._last_good_step = int(state["last_good_step"])
+            self._factors = state.get("factors")
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise InputError(f"the state is not one of this run: {error}") from error
+        self._objective = None
+
+    def _grow(self) -> None:
+        """Go on to the next scale."""
+        if self._scale + 1 == len(self.scales):
+            raise StopIteration
+        self._scale += 1
+        scale = self.scales[self._scale]
+        self._left = scale.steps
+        self._optimizer.resize(scale.width, scale.height)
+        self._last_good = self._optimizer.picture
+
+    def _reached(self) -> Objective:
+        """Return what is minimized at this scale."""
+        if self._objective is None:
+            self._objective = self._objective_at(self.scales[self._scale])
+            if self._options.normalise:
+                if self._factors is None:
+                    shaken = _shaken(self._start, self._options.seed)
+                    self._factors = self._objective.balancing_factors(shaken)
+                self._objective.factors = self._factors
+        return self._objective
+
+    def _advance(self, objective: Objective, values: Mapping[str, float]) -> Costs:
+        """Evaluate once and let the optimizer step; return the costs of what it took last."""
+        optimizer = self._optimizer
+        optimizer.learning_rate = values["learning_rate"]
+        before = optimizer.picture
+        evaluation = objective.evaluate(optimizer.point, values["alpha"], values["beta"])
+        finite = math.isfinite(evaluation.value)
+        if finite:
+            self._last_good, self._last_good_step = before, self._iteration
+        self._iteration += 1
+        going_on = optimizer.step(evaluation.value, evaluation.gradient)
+        # A trial that went wrong tells nothing of the picture.
+        taken = optimizer.accepted or not self.history
+        costs = evaluation.costs if taken else self.history[-1]
+        if finite or going_on:
+            self.history.append(costs)
+        # The picture too: the last one is not evaluated, and a bad gradient makes a bad picture.
+        if not going_on:
+            raise self._failure(evaluation, finite)
+        return costs
+
+    def _failure(self, evaluation: Evaluation, finite: bool) -> NonFiniteCostError:
+        what = "the gradient or a pixel is not finite after"
+        return NonFiniteCostError(
+            f"{what if finite else f'the cost is {evaluation.value} at'} step {self._iteration};"
+            f" the picture is that of step {self._last_good_step}:"
+            " try a smaller learning rate or smaller weights",
+            Result(to_image(self._last_good), tuple(self.history), self.seconds),
+        )
+
+
+def _make(options: Options, start: Tensor) -> Optimiser:
+    if options.optimiser == "lbfgs":
+        return LBFGS(start)
+    return Adam(start, options.schedule("learning_rate").at(0.0), options.averaging)
+
+
+def _without_prefix(state: State) -> State:
+    """Return what of the state is the optimizer's, by its own names."""
+    return {
+        name.removeprefix(_OPTIMIZER): value
+        for name, value in state.items()
+        if name.startswith(_OPTIMIZER)
+    }
+
+
+def _shaken(picture: Tensor, seed: int) -> Tensor:
+    """Return a picture with noise: at the content itself the content cost has no derivative."""
+    noise = np.random.default_rng(seed).normal(0, SHAKING, picture.shape)
+    return picture + noise.astype(np.float32)

@@ -1,0 +1,1 @@
+"""Reverse-mode differentiation: the rules, and the state of a sweep that applies them."""

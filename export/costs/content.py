@@ -1,0 +1,29 @@
+"""The content cost: squared differences of activations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ortist.export.costs.term import Comparison, Term, mean_square
+
+if TYPE_CHECKING:
+    from ortist.export.builder import GraphBuilder
+
+
+class Content(Term):
+    """J_C = 1/(4·H·W·C)·Σ(a_G - a_C)²; equation 1 of the notebook."""
+
+    name = "content"
+    source = "content"
+
+    def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
+        """Return the activation itself."""
+        return {"activation": activation}
+
+    def compare(
+        self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
+    ) -> Comparison:
+        """Return a quarter of the mean squared difference."""
+        difference = b.op("Sub", statistics["activation"], targets["activation"])
+        return Comparison(b.op("Mul", mean_square(b, difference), b.constant(0.25, "float32")))

@@ -1,0 +1,139 @@
+"""What a term of J is, and the quantities that several terms are made of.
+
+J is a weighted sum of costs, each that of a term at a layer. A term is cut in two at its
+statistics: it measures of a picture what are means over its positions, or activations themselves,
+and compares these with those of a target. Both halves are written forwards only, as ONNX nodes;
+:mod:`ortist.export.differentiate` supplies the derivatives. Term files use the builder that they
+are given, so that importing them loads no onnx.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ortist.export.builder import Dimension, GraphBuilder
+
+Tensor = NDArray[np.float32]
+T = TypeVar("T")
+Shape: TypeAlias = "Sequence[Dimension]"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a term makes of statistics and targets.
+
+    Attributes:
+        cost: float32 (1,), by name.
+        held: tensors to take as constant when differentiating it, for example a minimizer, whose
+            derivative vanishes.
+    """
+
+    cost: str
+    held: tuple[str, ...] = ()
+
+
+class Term(ABC):
+    """A kind of cost; its instances have no state but what makes it."""
+
+    name: ClassVar[str]
+    """What it is called in the names of costs, ``<name>/<layer>``: letters, digits and ``_``."""
+    source: ClassVar[Literal["content", "style"] | None]
+    """The picture that its target is measured of; of several styles, their weighted mean."""
+
+    @abstractmethod
+    def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
+        """Append what is measured of a layer, and return it by what it is called.
+
+        Args:
+            b: the graph.
+            activation: (1, C, H, W), or the image.
+
+        Returns:
+            Tensors that are means over positions, so that those of a picture are those of its
+            pieces weighted by their share of the positions; or the activation itself.
+        """
+
+    def target_shapes(self, statistics: Mapping[str, Shape]) -> Mapping[str, Shape]:
+        """Return the shapes of the targets, given those of the statistics; the same by default."""
+        return statistics if self.source else {}
+
+    def settle(self, statistics: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the targets, float32, that :meth:`compare` takes, made of a picture's statistics.
+
+        Computed once, in numpy; by default they are the statistics.
+        """
+        return statistics
+
+    @abstractmethod
+    def compare(
+        self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
+    ) -> Comparison:
+        """Append the cost that statistics have with these targets, all by what they are called."""
+
+
+class Part(NamedTuple):
+    """A cost of J: a term, and the layer that it is of, or :data:`~ortist.models.layers.IMAGE`."""
+
+    term: Term
+    layer: str
+
+    @property
+    def name(self) -> str:
+        """What the cost is called, as in ``gram/conv1_1``."""
+        return f"{self.term.name}/{self.layer}"
+
+    def own(self, values: Mapping[str, T]) -> dict[str, T]:
+        """Return what belongs to it of ``<part>/<name>`` to values, by the names alone."""
+        prefix = f"{self.name}/"
+        return {
+            name.removeprefix(prefix): value
+            for name, value in values.items()
+            if name.startswith(prefix)
+        }
+
+
+def unrolled(b: GraphBuilder, activation: str) -> str:
+    """Return an activation (1, C, H, W) as a matrix (C, H·W)."""
+    channels = (b.shape(activation) or ())[1]
+    if not isinstance(channels, int):
+        raise TypeError(f"{activation} has {channels} channels, which must be a known number")
+    return b.op("Reshape", activation, b.integers(channels, -1))
+
+
+def per_position(b: GraphBuilder, sums: str, matrix: str) -> str:
+    """Return sums over the positions of a matrix (C, positions) as means.
+
+    Dividing by their number makes pictures of different sizes comparable.
+    """
+    return b.op("Div", sums, b.count(b.op("Shape", matrix, start=1)))
+
+
+def gram_matrix(b: GraphBuilder, activation: str) -> str:
+    """Return G = A·Aᵀ/(H·W), float32 (C, C), of an activation (1, C, H, W) unrolled to (C, H·W)."""
+    matrix = unrolled(b, activation)
+    products = b.op("MatMul", matrix, b.op("Transpose", matrix, perm=[1, 0]))
+    return per_position(b, products, matrix)
+
+
+def mean_vector(b: GraphBuilder, activation: str) -> str:
+    """Return E[a], float32 (C, 1), the mean over the positions of an activation (1, C, H, W)."""
+    matrix = unrolled(b, activation)
+    return per_position(b, row_sums(b, matrix), matrix)
+
+
+def row_sums(b: GraphBuilder, matrix: str) -> str:
+    """Return the sums of the rows of a matrix (C, n), (C, 1)."""
+    return b.op("ReduceSum", matrix, b.integers(1), keepdims=1)
+
+
+def mean_square(b: GraphBuilder, values: str) -> str:
+    """Return the mean of the squares, float32 (1,)."""
+    total = b.own("SumSquares", values, shape=())
+    return b.op("Reshape", b.op("Div", total, b.count(b.op("Size", values))), b.integers(1))

@@ -1,0 +1,117 @@
+"""Runs whose state is kept, and that go on from it in another process."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ortist.engine import Engine, InputError, Options
+from ortist.engine.run import Run
+
+Pixels = NDArray[np.uint8]
+RANDOM = np.random.default_rng(8)
+CONTENT = RANDOM.integers(0, 256, (36, 48, 3), np.uint8)
+STYLE = RANDOM.integers(0, 128, (24, 32, 3), np.uint8)
+
+CHOICES: dict[str, dict[str, Any]] = {
+    "lbfgs": {"optimiser": "lbfgs", "init": "content", "statistic": "w2", "beta": 160.0},
+    "adam": {"averaging": 0.9, "beta": "1,40@0.5", "learning_rate": "4,1", "init": "style"},
+    "adam, normalised": {"normalise": True, "init": "normal", "seed": 3},
+}
+STEPS = 12
+
+# Goes on from each state that is named, and prints what the picture is at the end.
+GO_ON = """
+import hashlib, sys
+import numpy as np
+from test_run import resumed
+for path in sys.argv[2:]:
+    run = resumed(sys.argv[1])
+    run.restore(dict(np.load(path)))
+    for _ in run:
+        pass
+    print(hashlib.sha256(run.picture.tobytes()).hexdigest())
+"""
+
+
+@functools.cache
+def engine() -> Engine:
+    return Engine("cpu", 1)
+
+
+def resumed(choice: str, **changed: Any) -> Run:
+    options = Options(size=48, steps=STEPS, scales=3, **CHOICES[choice])
+    return engine().iterate(CONTENT, STYLE, replace(options, **changed))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_run_restored_in_another_process_ends_with_the_same_bytes(
+    choice: str, tmp_path: Path
+) -> None:
+    """From its state at every step, the first and the last included."""
+    run = resumed(choice)
+    paths = []
+    scales = set()
+    for count in range(STEPS + 1):
+        paths.append(tmp_path / f"{count}.npz")
+        np.savez(paths[-1], **run.state())
+        step = next(run, None)
+        scales.add(step.scale if step else 0)
+    assert scales == {0, 1, 2, 3}
+    assert len(run.history) == STEPS
+    expected = hashlib.sha256(run.picture.tobytes()).hexdigest()
+    command = [sys.executable, "-c", GO_ON, choice, *map(str, paths)]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [expected] * (STEPS + 1)
+
+
+def test_a_state_has_what_was_done_before() -> None:
+    run = resumed("adam")
+    steps = [next(run) for _ in range(5)]
+    other = resumed("adam")
+    other.restore(run.state())
+    assert other.history == run.history
+    assert other.seconds == run.seconds == sum(step.seconds for step in steps)
+    after = next(other)
+    assert (after.iteration, after.scale) == (6, 2)
+    assert after.total == next(run).total
+
+
+def test_a_state_is_not_changed_by_going_on() -> None:
+    run = resumed("adam")
+    next(run)
+    state = run.state()
+    before = {name: value.copy() for name, value in state.items()}
+    for _ in run:
+        pass
+    for name, value in state.items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_state_of_another_run_is_refused() -> None:
+    run = resumed("lbfgs")
+    next(run)
+    for changed in ({"size": 56}, {"scales": 1}, {"optimiser": "adam"}):
+        with pytest.raises(InputError, match="the state is not one of this run: "):
+            resumed("lbfgs", **changed).restore(run.state())
+    with pytest.raises(InputError, match="the state is not one of this run: 'scale'"):
+        run.restore({})
+
+
+def test_a_finished_run_stays_finished() -> None:
+    run = resumed("adam")
+    assert len(list(run)) == STEPS
+    assert list(run) == []
+    run.restore(run.state())
+    assert list(run) == []
