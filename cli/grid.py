@@ -81,7 +81,7 @@ def grid(
     ] = KERNELS[0],
     models: ModelsFolder = None,
 ) -> None:
-    """Paint every CONTENT in every style, and lay the pictures out on one labelled sheet.
+    """Paint every CONTENT in every style, and lay the pictures out on one labeled sheet.
 
     Several recipes, or values of an option, get a column each. Ctrl-C keeps what is done.
     """

@@ -86,7 +86,7 @@ def draw_costs(costs: dict[str, array[float]], changes: Sequence[int]) -> Figure
             marker = "." if len(values) == 1 else None
             axes.plot(range(1, len(values) + 1), values, label=name, marker=marker)
     for evaluation in changes:
-        axes.axvline(evaluation - 0.5, color="grey", linewidth=0.5)
+        axes.axvline(evaluation - 0.5, color="gray", linewidth=0.5)
     if axes.get_lines():
         axes.legend()
     return figure

@@ -27,7 +27,7 @@ from ortist.cli.timelapse import Timelapse
 from ortist.engine import Engine, InputError, NonFiniteCostError, Options, Step
 from ortist.engine.engine import KERNELS
 from ortist.engine.images import OUTPUT_EXTENSIONS, write_image
-from ortist.engine.options import INITS, OPTIMISERS
+from ortist.engine.options import INITS, OPTIMIZERS
 from ortist.engine.pictures import read_pictures
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 from ortist.engine.scales import Scale
@@ -46,7 +46,7 @@ def _default(name: str) -> str:
 _output = partial(typer.Option, rich_help_panel="Output")
 _recipe = partial(typer.Option, rich_help_panel="Recipe")
 _size = partial(typer.Option, rich_help_panel="Size")
-_run = partial(typer.Option, rich_help_panel="Optimisation")
+_run = partial(typer.Option, rich_help_panel="Optimization")
 _cost = partial(typer.Option, rich_help_panel="Costs")
 _machine = partial(typer.Option, rich_help_panel="Machine")
 
@@ -113,7 +113,7 @@ def stylize(
     scales: Annotated[
         int | None, _run(help="Number of sizes, each 1.4 times the last, to paint in.")
     ] = None,
-    optimiser: Annotated[str | None, _run(metavar="|".join(OPTIMISERS), help="Optimiser.")] = None,
+    optimizer: Annotated[str | None, _run(metavar="|".join(OPTIMIZERS), help="Optimizer.")] = None,
     learning_rate: Annotated[
         str | None,
         _run(metavar="VALUES", help="Adam's learning rate, in pixel values (0..255)."),
@@ -136,9 +136,9 @@ def stylize(
         str | None, _cost(metavar="VALUES", help=f"Weight of the style cost ({_default('beta')}).")
     ] = None,
     tv: Annotated[float | None, _cost(help="Weight of the total variation cost.")] = None,
-    normalise: Annotated[
+    normalize: Annotated[
         bool | None,
-        _cost("--normalise/--no-normalise", help="Divide each cost by the size of its gradient."),
+        _cost("--normalize/--no-normalize", help="Divide each cost by the size of its gradient."),
     ] = None,
     content_layer: Annotated[
         list[str] | None,
@@ -188,12 +188,12 @@ def stylize(
         "height": height,
         "steps": steps,
         "scales": scales,
-        "optimiser": optimiser,
+        "optimizer": optimizer,
         "learning_rate": learning_rate,
         "averaging": averaging,
         "alpha": alpha,
         "beta": beta,
-        "normalise": normalise,
+        "normalize": normalize,
         "content_layers": parse_layers("--content-layer", content_layer),
         "style_layers": parse_layers("--style-layer", style_layer),
         "style_weights": style_weight,

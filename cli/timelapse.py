@@ -105,7 +105,7 @@ def _write_animation(frames: list[_Pixels], stream: IO[bytes], extension: str) -
     file_format, settings = _ENCODERS[extension]
     milliseconds = [round(1000 * FRAME_SECONDS)] * len(frames)
     milliseconds[-1] = round(1000 * HOLD_SECONDS)
-    images = _in_256_colours(frames) if file_format == "GIF" else map(Image.fromarray, frames)
+    images = _in_256_colors(frames) if file_format == "GIF" else map(Image.fromarray, frames)
     first, *others = images
     first.save(
         stream,
@@ -118,7 +118,7 @@ def _write_animation(frames: list[_Pixels], stream: IO[bytes], extension: str) -
     )
 
 
-def _in_256_colours(frames: list[_Pixels]) -> list[Image.Image]:
+def _in_256_colors(frames: list[_Pixels]) -> list[Image.Image]:
     """Return frames that share a palette, which takes a tenth of the time of one for each."""
     some = [*frames[:: math.ceil(len(frames) / 4)], frames[-1]]
     palette = Image.fromarray(np.concatenate(some)).quantize()

@@ -1,11 +1,11 @@
-"""The Adam optimiser (Kingma & Ba 2014, arXiv:1412.6980, algorithm 1)."""
+"""The Adam optimizer (Kingma & Ba 2014, arXiv:1412.6980, algorithm 1)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ortist.engine.images import resize_tensor
-from ortist.engine.optimiser import State, Tensor
+from ortist.engine.optimizer import State, Tensor
 
 _BLOCK = 1 << 15
 """Elements worked on at a time, few enough to stay in a core's cache between operations."""
@@ -16,7 +16,7 @@ class Adam:
 
     Args:
         start: float32 (1, 3, H, W); kept as it is.
-        learning_rate: step size, in units of what is optimised; may be changed between steps.
+        learning_rate: step size, in units of what is optimized; may be changed between steps.
         averaging: decay of the exponential mean of the iterates that is the result; with 0 it is
             the last iterate. Divided by 1 - averagingᵗ, as Adam's moments are, the mean does not
             remember the start.

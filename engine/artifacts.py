@@ -77,7 +77,7 @@ class Artifacts:
 
     @property
     def mean(self) -> tuple[float, float, float]:
-        """RGB colour, 0..255, that the network subtracts from its input."""
+        """RGB color, 0..255, that the network subtracts from its input."""
         return self.manifest.mean
 
     def weights(self) -> dict[str, bytes]:

@@ -212,7 +212,7 @@ class Engine:
             interface(kind, choice.key),
             lambda names: self._artifacts.transformed_kernels(names, choice.key.block),
             label=self._artifacts.origin(kind, choice),
-            # What runs just a few times is not worth the time of optimising it.
+            # What runs just a few times is not worth the time of optimizing it.
             as_written=choice.key.block > 0 or kind not in self._repeated,
             sparing=sparing,
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.optimiser import Tensor
+from ortist.engine.optimizer import Tensor
 from ortist.engine.sessions import Graph
 from ortist.models.blocks import Map
 from ortist.models.interface import COSTS, GRADIENT, SLOPE, WEIGHTS

@@ -112,7 +112,7 @@ def read_image(
     """Read a picture in any usual mode as 8-bit RGB, upright, its first frame if it moves.
 
     Transparency is laid on white, 16-bit values are divided by 257, EXIF orientation is applied,
-    colour profiles are ignored. The size is checked before anything is decoded, and of a file no
+    color profiles are ignored. The size is checked before anything is decoded, and of a file no
     more is read than a picture of ``max_pixels`` can take.
 
     Args:

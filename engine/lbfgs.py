@@ -8,7 +8,7 @@ from collections import deque
 import numpy as np
 
 from ortist.engine.images import resize_tensor
-from ortist.engine.optimiser import State, Tensor
+from ortist.engine.optimizer import State, Tensor
 from ortist.engine.preconditioner import Preconditioner
 
 LOWEST, HIGHEST = np.float32(0), np.float32(255)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.optimiser import Tensor
+from ortist.engine.optimizer import Tensor
 from ortist.engine.options import LayerWeights, Options, layer_weights
 from ortist.engine.results import Costs
 from ortist.export.costs import STATISTICS, TERMS

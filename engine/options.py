@@ -18,9 +18,9 @@ from ortist.models.errors import shown
 from ortist.models.layers import IMAGE, LAYERS, POOLINGS
 
 INITS = ("noise", "content", "blank", "uniform", "normal", "style")
-OPTIMISERS = ("adam", "lbfgs")
+OPTIMIZERS = ("adam", "lbfgs")
 ADAM_ONLY = ("learning_rate", "averaging")
-"""Options that mean nothing to other optimisers, which therefore refuse them."""
+"""Options that mean nothing to other optimizers, which therefore refuse them."""
 LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
 """Layers with their weights, or names that get equal weights of sum 1."""
 MAX_STYLE_SCALE = 1000.0
@@ -51,14 +51,14 @@ class Options:
         scales: number of sizes, growing by √2, that the picture is painted in one after the other;
             None is 1 up to 512 pixels on the longer side and where ``init`` is a picture, else as
             many as there are from 256 pixels on.
-        optimiser: ``"adam"`` or ``"lbfgs"``, which needs fewer steps.
+        optimizer: ``"adam"`` or ``"lbfgs"``, which needs fewer steps.
         learning_rate: Adam's learning rate in units of pixel values (0..255); may change over the
             run, see :func:`~ortist.engine.schedule.parse_schedule`.
         averaging: decay of the mean of Adam's iterates that is the picture; 0 is the last iterate.
         alpha: weight of the content cost in J = alpha * J_content + beta * J_style; with Adam it
             may change over the run, as may ``beta``.
         beta: weight of the style cost.
-        normalise: whether each cost's weight is divided by the mean absolute derivative of the cost
+        normalize: whether each cost's weight is divided by the mean absolute derivative of the cost
             by a pixel, measured near the start.
         content_layers: content layers, each with its weight, or names that share a sum of 1.
         style_layers: style layers and weights (the paper's lambda), likewise.
@@ -70,10 +70,10 @@ class Options:
             as max pooling does.
         statistic: what of a layer's activations is style: ``"gram"``, the Gram matrix, or ``"w2"``,
             mean and covariance, compared by the 2-Wasserstein distance.
-        init: where the optimisation starts: ``"noise"`` mixes uniform(-20, 20) noise around the
-            network's mean colour with the content, ``"content"`` is the content image,
-            ``"blank"`` the mean colour, ``"uniform"`` and ``"normal"`` noise over all pixel
-            values, ``"style"`` noise in the colours of the style; anything else is an image.
+        init: where the optimization starts: ``"noise"`` mixes uniform(-20, 20) noise around the
+            network's mean color with the content, ``"content"`` is the content image,
+            ``"blank"`` the mean color, ``"uniform"`` and ``"normal"`` noise over all pixel
+            values, ``"style"`` noise in the colors of the style; anything else is an image.
         noise_ratio: share of noise in the ``"noise"`` start, 0..1.
         style_scale: size of the style image relative to the picture (1: the same area; its
             aspect ratio is kept), up to 1000. Larger values give larger strokes.
@@ -91,12 +91,12 @@ class Options:
     height: int | None = None
     steps: int = 200
     scales: int | None = None
-    optimiser: str = "adam"
+    optimizer: str = "adam"
     learning_rate: float | str = 2.0
     averaging: float = 0.0
     alpha: float | str = 10.0
     beta: float | str = 40.0
-    normalise: bool = False
+    normalize: bool = False
     content_layers: LayerWeights = ("conv4_2",)
     style_layers: LayerWeights = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
     style_weights: Sequence[float] | None = None
@@ -119,12 +119,12 @@ class Options:
         self._check_whole("steps", 1)
         self._check_whole("seed", 0, math.inf)
         self._check_whole("max_pixels", MIN_SIDE**2)
-        for name in ("normalise", "rescaled"):
+        for name in ("normalize", "rescaled"):
             if not isinstance(getattr(self, name), bool):
                 value = shown(getattr(self, name))
                 raise InputError(f"{name} is {value}, accepted are true and false")
         _check_weight("tv", self.tv)
-        self._check_optimiser()
+        self._check_optimizer()
         if not (_is_finite(self.style_scale) and 0 < self.style_scale <= MAX_STYLE_SCALE):
             raise InputError(
                 f"style_scale is {shown(self.style_scale)}, accepted are numbers above 0"
@@ -157,18 +157,18 @@ class Options:
         """Return ``alpha``, ``beta`` or ``learning_rate`` over the run."""
         return parse_schedule(name, getattr(self, name), positive=name == "learning_rate")
 
-    def _check_optimiser(self) -> None:
-        check_choice("optimiser", self.optimiser, OPTIMISERS)
+    def _check_optimizer(self) -> None:
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
         if not (_is_finite(self.averaging) and 0 <= self.averaging < 1):
             raise InputError(f"averaging is {shown(self.averaging)}, accepted are 0 to below 1")
         self.schedule("learning_rate")
         for name in ADAM_ONLY:
-            if self.optimiser != "adam" and getattr(self, name) != getattr(Options, name):
-                raise InputError(f"{name} is for adam, but optimiser is {self.optimiser}")
+            if self.optimizer != "adam" and getattr(self, name) != getattr(Options, name):
+                raise InputError(f"{name} is for adam, but optimizer is {self.optimizer}")
         for name in ("alpha", "beta"):
             schedule = self.schedule(name)
-            if self.optimiser == "lbfgs" and not schedule.is_constant:
-                raise InputError(f"{name} changes over the run, for which optimiser must be adam")
+            if self.optimizer == "lbfgs" and not schedule.is_constant:
+                raise InputError(f"{name} changes over the run, for which optimizer must be adam")
 
     def _check_layers(self) -> None:
         for name in ("content_layers", "style_layers"):

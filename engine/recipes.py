@@ -37,8 +37,8 @@ class Recipe:
         """Return the options of the recipe, but for those that are chosen.
 
         Any of size, width and height replaces them all. The recipe's ``beta`` and ``tv`` suit the
-        size of its costs: they are left out with another ``statistic`` or ``normalise``, as is what
-        is for Adam with another ``optimiser``.
+        size of its costs: they are left out with another ``statistic`` or ``normalize``, as is what
+        is for Adam with another ``optimizer``.
 
         Raises:
             InputError: for an unknown option or a value out of range.
@@ -58,11 +58,11 @@ class Recipe:
         if not SIZES.isdisjoint(chosen):
             # One of them means nothing next to another one of the recipe.
             left_out |= SIZES
-        for name in ("statistic", "normalise"):
+        for name in ("statistic", "normalize"):
             own = self.options.get(name, getattr(Options, name))
             if not _equal(chosen.get(name, own), own):
                 left_out |= {"beta", "tv"}
-        if not _equal(chosen.get("optimiser", "adam"), "adam"):
+        if not _equal(chosen.get("optimizer", "adam"), "adam"):
             left_out |= set(ADAM_ONLY)
         kept = {name: value for name, value in self.options.items() if name not in left_out}
         return {**kept, **chosen}
@@ -74,7 +74,7 @@ def _equal(value: object, own: object) -> bool:
 
 
 _PAINTING = {
-    "optimiser": "lbfgs",
+    "optimizer": "lbfgs",
     "init": "content",
     # Costs by W₂² are less curved than by Gram matrices: half the steps bring J as far down, also
     # the J of Gram matrices. Where that loses the content at its minimum, this keeps it.
@@ -92,7 +92,7 @@ RECIPES: dict[str, Recipe] = {
             {
                 "init": "blank",
                 "scales": 1,
-                "normalise": True,
+                "normalize": True,
                 "alpha": 1.0,
                 "beta": "0,6@0.5",
                 "learning_rate": 8.0,

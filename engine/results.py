@@ -38,7 +38,7 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Costs):
-    """One optimiser step: the costs of the picture that it evaluated, and where it arrived.
+    """One optimizer step: the costs of the picture that it evaluated, and where it arrived.
 
     Attributes:
         iteration: 1 for the first step.

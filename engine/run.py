@@ -16,7 +16,7 @@ from ortist.engine.errors import InputError, NonFiniteCostError
 from ortist.engine.images import to_image
 from ortist.engine.lbfgs import LBFGS
 from ortist.engine.objective import Evaluation, Objective
-from ortist.engine.optimiser import Optimiser, State, Tensor
+from ortist.engine.optimizer import Optimizer, State, Tensor
 from ortist.engine.options import Options
 from ortist.engine.results import Costs, Result, Step
 from ortist.engine.scales import Scale
@@ -151,7 +151,7 @@ class Run(Iterator[Step]):
         """Return what is minimized at this scale."""
         if self._objective is None:
             self._objective = self._objective_at(self.scales[self._scale])
-            if self._options.normalise:
+            if self._options.normalize:
                 if self._factors is None:
                     shaken = _shaken(self._start, self._options.seed)
                     self._factors = self._objective.balancing_factors(shaken)
@@ -189,8 +189,8 @@ class Run(Iterator[Step]):
         )
 
 
-def _make(options: Options, start: Tensor) -> Optimiser:
-    if options.optimiser == "lbfgs":
+def _make(options: Options, start: Tensor) -> Optimizer:
+    if options.optimizer == "lbfgs":
         return LBFGS(start)
     return Adam(start, options.schedule("learning_rate").at(0.0), options.averaging)
 

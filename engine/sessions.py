@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from ortist.engine.optimiser import Tensor
+from ortist.engine.optimizer import Tensor
 from ortist.models.blocks import Map, is_map, layout
 from ortist.models.errors import ArtifactError, DeviceError, OrtistError, printable, shown
 from ortist.models.interface import COSTS_KEY, Interface, Shape
@@ -125,7 +125,7 @@ class Device:
         as_written: bool,
         sparing: bool = False,
     ) -> Graph:
-        """Return a serialised model ready to run.
+        """Return a serialized model ready to run.
 
         Args:
             model: ONNX model.
@@ -134,7 +134,7 @@ class Device:
             constants: returns, of the graph's inputs, those that are the same at every run.
             label: what messages call the graph.
             as_written: whether to run the nodes as they are, and are ordered, in the file, but for
-                basic optimisations; such a graph loads faster.
+                basic optimizations; such a graph loads faster.
             sparing: whether to look for results that can take the place of what they are made of,
                 which takes time in the square of the number of nodes.
 

@@ -1,4 +1,4 @@
-"""Where the optimisation starts."""
+"""Where the optimization starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.images import read_image, resize_image, to_tensor
-from ortist.engine.optimiser import Tensor
+from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
 
 NOISE_RANGE = 20.0
@@ -23,16 +23,16 @@ def starting_picture(
     options: Options,
     mean: tuple[float, float, float],
 ) -> Tensor:
-    """Return the picture that the optimisation starts from, float32 (1, 3, H, W).
+    """Return the picture that the optimization starts from, float32 (1, 3, H, W).
 
     Args:
         content: the content in the size to paint, uint8 (H, W, 3).
         styles: the style pictures, uint8 (H', W', 3).
         options: ``init``, ``noise_ratio``, ``seed`` and ``max_pixels`` count.
-        mean: colour that the network subtracts.
+        mean: color that the network subtracts.
     """
     height, width = content.shape[:2]
-    colour = np.array(mean, np.float32).reshape(1, 3, 1, 1)
+    color = np.array(mean, np.float32).reshape(1, 3, 1, 1)
     generator = np.random.default_rng(options.seed)
     shape = (1, 3, height, width)
     if options.starts_from_picture:
@@ -41,28 +41,28 @@ def starting_picture(
     if options.init == "content":
         return to_tensor(content)
     if options.init == "blank":
-        return np.broadcast_to(colour, shape).copy()
+        return np.broadcast_to(color, shape).copy()
     if options.init == "uniform":
         return generator.uniform(0, 255, shape).astype(np.float32)
     if options.init == "normal":
-        return colour + generator.normal(0, NORMAL_DEVIATION, shape).astype(np.float32)
+        return color + generator.normal(0, NORMAL_DEVIATION, shape).astype(np.float32)
     if options.init == "style":
-        return _coloured_noise(styles, shape, generator)
+        return _colored_noise(styles, shape, generator)
     noise = generator.uniform(-NOISE_RANGE, NOISE_RANGE, shape).astype(np.float32)
     ratio = np.float32(options.noise_ratio)
-    # The notebook mixes mean-subtracted pixels; zero noise is the mean colour.
-    return ratio * (noise + colour) + (1 - ratio) * to_tensor(content)
+    # The notebook mixes mean-subtracted pixels; zero noise is the mean color.
+    return ratio * (noise + color) + (1 - ratio) * to_tensor(content)
 
 
-def _coloured_noise(
+def _colored_noise(
     styles: Sequence[NDArray[np.uint8]],
     shape: tuple[int, int, int, int],
     generator: np.random.Generator,
 ) -> Tensor:
-    """Return normal noise with the mean and covariance of the colours of the styles."""
-    colours = np.concatenate([style.reshape(-1, 3) for style in styles]).astype(np.float64)
-    values, vectors = np.linalg.eigh(np.cov(colours.T))
+    """Return normal noise with the mean and covariance of the colors of the styles."""
+    colors = np.concatenate([style.reshape(-1, 3) for style in styles]).astype(np.float64)
+    values, vectors = np.linalg.eigh(np.cov(colors.T))
     root = vectors * np.sqrt(np.maximum(values, 0))
     noise = np.einsum("ij,njhw->nihw", root, generator.normal(0, 1, shape))
-    picture: Tensor = (noise + colours.mean(axis=0).reshape(1, 3, 1, 1)).astype(np.float32)
+    picture: Tensor = (noise + colors.mean(axis=0).reshape(1, 3, 1, 1)).astype(np.float32)
     return picture

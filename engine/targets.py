@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ortist.engine.images import to_tensor
-from ortist.engine.optimiser import Tensor
+from ortist.engine.optimizer import Tensor
 from ortist.engine.pictures import Pixels
 from ortist.engine.sessions import Graph
 from ortist.export.costs.term import Part

@@ -3,7 +3,7 @@
 ``python examples/paint.py`` needs numpy and Pillow only, takes under a minute and draws the same
 picture every time.
 
-Strokes of four sizes, large ones first, follow a field of directions and take their colour from an
+Strokes of four sizes, large ones first, follow a field of directions and take their color from an
 imagined scene. Every stroke is a bundle of bristles, each of its own tint, and the paint stands in
 relief under a light from the upper left.
 
@@ -26,7 +26,7 @@ ENLARGED = 3
 
 HORIZON = 0.62
 SUN = (0.80, 0.40)
-# Centre x, centre y, radius and sense of each whirl in the sky.
+# Center x, center y, radius and sense of each whirl in the sky.
 WHIRLS = ((0.33, 0.25, 0.22, 1.0), (1.17, 0.24, 0.17, -1.0), (0.72, 0.06, 0.12, -1.0))
 
 # Length and width of the strokes, how far apart they start (pixels), how far their tints wander.
@@ -39,7 +39,7 @@ LAYERS = (
 
 
 def palette(*codes: str) -> Floats:
-    """Return RGB colours 0..1, shape (len(codes), 3), of codes like ``"1b2a6b"``."""
+    """Return RGB colors 0..1, shape (len(codes), 3), of codes like ``"1b2a6b"``."""
     return np.array([[int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)] for code in codes])
 
 
@@ -48,10 +48,10 @@ SEA = palette("12294f", "1f5286", "348a94", "83bfae", "efcf78", "e08548")
 LAND = palette("231a3c", "472a5c", "7d355a", "b24f47", "d98c48", "4a7148", "22473a")
 
 
-def ramp(colours: Floats, position: Floats) -> Floats:
-    """Return the colours at ``position`` (0..1, shape (n,)) along a palette, shape (n, 3)."""
-    stops = np.linspace(0, 1, len(colours))
-    return np.stack([np.interp(position, stops, channel) for channel in colours.T], axis=-1)
+def ramp(colors: Floats, position: Floats) -> Floats:
+    """Return the colors at ``position`` (0..1, shape (n,)) along a palette, shape (n, 3)."""
+    stops = np.linspace(0, 1, len(colors))
+    return np.stack([np.interp(position, stops, channel) for channel in colors.T], axis=-1)
 
 
 def shore(x: Floats) -> Floats:
@@ -64,13 +64,13 @@ def peaks(x: Floats) -> Floats:
     return HORIZON + 0.01 - 0.13 * np.exp(-(((x - 1.22) / 0.2) ** 2)) - 0.02 * np.sin(13 * x) ** 2
 
 
-def polar(x: Floats, y: Floats, centre: tuple[float, float]) -> tuple[Floats, Floats]:
-    """Return distance from ``centre`` and angle around it."""
-    return np.hypot(x - centre[0], y - centre[1]), np.arctan2(y - centre[1], x - centre[0])
+def polar(x: Floats, y: Floats, center: tuple[float, float]) -> tuple[Floats, Floats]:
+    """Return distance from ``center`` and angle around it."""
+    return np.hypot(x - center[0], y - center[1]), np.arctan2(y - center[1], x - center[0])
 
 
 def sky(x: Floats, y: Floats) -> Floats:
-    """Return the sky's colours: a gradient, spiral whirls, and rings around the sun."""
+    """Return the sky's colors: a gradient, spiral whirls, and rings around the sun."""
     position = 0.05 + 0.75 * (y / HORIZON) ** 1.5 + 0.05 * np.sin(9 * x + 5 * np.sin(5 * y + 2 * x))
     for cx, cy, radius, sense in WHIRLS:
         r, angle = polar(x, y, (cx, cy))
@@ -78,13 +78,13 @@ def sky(x: Floats, y: Floats) -> Floats:
         position += (0.22 * arms + 0.12) * np.exp(-((r / radius) ** 4))
     r, _ = polar(x, y, SUN)
     position += (0.35 + 0.12 * np.cos(75 * r)) * np.exp(-((r / 0.2) ** 2))
-    colours = ramp(SKY, np.clip(position, 0, 1))
+    colors = ramp(SKY, np.clip(position, 0, 1))
     disc = np.clip((0.075 - r) / 0.01, 0, 1)[:, np.newaxis]
-    return colours * (1 - disc) + disc * palette("fff6cf")
+    return colors * (1 - disc) + disc * palette("fff6cf")
 
 
 def sea(x: Floats, y: Floats) -> Floats:
-    """Return the sea's colours: dark waves and the sun's glitter."""
+    """Return the sea's colors: dark waves and the sun's glitter."""
     depth = (y - HORIZON) / (1 - HORIZON)
     waves = np.sin(120 * (y - HORIZON) ** 0.7 + 3 * np.sin(7 * x + 9 * y))
     glitter = np.exp(-(((x - SUN[0] - 0.03 * waves) / (0.05 + 0.16 * depth)) ** 2))
@@ -93,14 +93,14 @@ def sea(x: Floats, y: Floats) -> Floats:
 
 
 def land(x: Floats, y: Floats) -> Floats:
-    """Return the foreground's colours: rows of crops that follow the slope."""
+    """Return the foreground's colors: rows of crops that follow the slope."""
     below = y - shore(x)
     rows = 0.5 + 0.5 * np.sin(70 * below**0.85 + 2 * np.sin(6 * x))
     return ramp(LAND, np.clip(0.1 + 0.85 * rows * (0.6 + 0.4 * np.cos(9 * x + 14 * below)), 0, 1))
 
 
 def scene(x: Floats, y: Floats) -> Floats:
-    """Return the scene's colours at points (n,), RGB 0..1, shape (n, 3)."""
+    """Return the scene's colors at points (n,), RGB 0..1, shape (n, 3)."""
     y = np.clip(y, 0, 1)
     far = ramp(LAND[:4], np.clip(0.15 + 4 * (y - peaks(x)), 0, 1)) * 0.6 + 0.4 * SKY[2]
     where = np.stack([y > shore(x), y > HORIZON, y > peaks(x)], axis=-1)
@@ -186,9 +186,9 @@ class Canvas:
             line = np.stack([x + offset * normal[0], y + offset * normal[1]], axis=-1)[first:last]
             points = [tuple(point) for point in (line * enlarge).tolist()]
             shade = random.normal(0, 0.016)
-            colour = tuple(int(v) for v in np.clip(tint + shade, 0, 1) * 255)
+            color = tuple(int(v) for v in np.clip(tint + shade, 0, 1) * 255)
             height = int(np.clip(128 + 900 * shade + 50 * (1 - abs(2 * offset / width)), 0, 255))
-            self._paint.line(points, colour, thick, joint="curve")
+            self._paint.line(points, color, thick, joint="curve")
             self._relief.line(points, height, thick, joint="curve")
 
     def picture(self) -> Image.Image:

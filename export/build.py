@@ -62,7 +62,7 @@ def build_models(source: str, folder: Path, ready: Mapping[str, Sequence[Part]])
 def _graphs(
     weights: VGG19Weights, ready: Mapping[str, Sequence[Part]]
 ) -> tuple[dict[str, bytes], list[GraphFile]]:
-    """Return the serialised graphs by file name, and what the manifest says of each."""
+    """Return the serialized graphs by file name, and what the manifest says of each."""
     # Only here is torch imported.
     from ortist.export.vgg19 import OPSET, POOLINGS, export_features
 

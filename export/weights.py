@@ -25,7 +25,7 @@ from ortist.models.layers import LAYERS
 from ortist.models.weights import CODEBOOK_SIZE
 
 OXFORD_MEAN = (123.68, 116.779, 103.939)
-"""Mean colour (RGB, 0..255) of the images that the Oxford network was trained on."""
+"""Mean color (RGB, 0..255) of the images that the Oxford network was trained on."""
 
 OXFORD_LICENSE = "CC-BY-4.0"
 TORCHVISION_LICENSE = "BSD-3-Clause"
@@ -77,10 +77,10 @@ class VGG19Weights:
 
     Attributes:
         layers: layer name to weights, conv1_1 to conv5_4 in network order.
-        mean: RGB colour (0..255) that is subtracted from the image before conv1_1.
+        mean: RGB color (0..255) that is subtracted from the image before conv1_1.
         source: name of the file that the weights were read from.
         sha256: hexadecimal checksum of that file.
-        license: SPDX identifier of the weights' licence.
+        license: SPDX identifier of the weights' license.
     """
 
     layers: Mapping[str, ConvWeights]
@@ -249,7 +249,7 @@ def _read_matconvnet(data: bytes) -> _Network:
     """Read nested struct arrays: kernels (3, 3, C, K), rows first, for RGB input in 0..255.
 
     Source: https://www.vlfeat.org/matconvnet/pretrained/; files of MatConvNet 1.0-beta16
-    have no ``meta`` and a mean image instead of a mean colour.
+    have no ``meta`` and a mean image instead of a mean color.
     """
     import scipy.io
 

@@ -78,7 +78,7 @@ class Grid:
     def patches(self, order: Order, places: Places) -> MapInput:
         """The rows of the 3×3 around each of ``places``: int32 (places, blocks + 1, 9).
 
-        Where the centre is outside the picture all nine are the last row.
+        Where the center is outside the picture all nine are the last row.
         """
         return self._input("int32", 3, "patches", order, places)
 
@@ -150,8 +150,8 @@ class _Layout:
         return self._look_up(order, places, np.arange(-1, 2))
 
     def taps(self, order: Order) -> NDArray[np.int32]:
-        centres = self.patches(order, "everywhere")[0]
-        taps: NDArray[np.int32] = centres * np.int32(9) + np.arange(9, dtype=np.int32)
+        centers = self.patches(order, "everywhere")[0]
+        taps: NDArray[np.int32] = centers * np.int32(9) + np.arange(9, dtype=np.int32)
         return taps
 
     def inside(self, order: Order) -> Map:
@@ -193,7 +193,7 @@ class _Layout:
         return offsets[:, :, None, None] + stride * np.arange(blocks[axis])[:, None]
 
     def _share(
-        self, order: Order, axis: int, centres: NDArray[np.int64], taps: NDArray[np.int64]
+        self, order: Order, axis: int, centers: NDArray[np.int64], taps: NDArray[np.int64]
     ) -> NDArray[np.int32]:
         """Return one axis' share of the row, that of the last row where it leaves the picture."""
         edge, blocks = self._cut(order)
@@ -202,9 +202,9 @@ class _Layout:
             place = place // 2 * (edge * 2, 4)[axis] + place % 2 * (2, 1)[axis]
         else:
             place *= (edge, 1)[axis]
-        at = centres + taps
+        at = centers + taps
         row = place[at % edge] * (np.prod(blocks) + 1) + at // edge * (blocks[1], 1)[axis]
-        inside = (at >= 0) & (at < self._size[axis]) & (centres < self._size[axis])
+        inside = (at >= 0) & (at < self._size[axis]) & (centers < self._size[axis])
         return np.where(inside, row, self._row_count(order) - 1).astype(np.int32)
 
     def _cut(self, order: Order) -> tuple[int, Sequence[int]]:

@@ -75,7 +75,7 @@ class Manifest:
     """What a models folder holds.
 
     Attributes:
-        mean: RGB colour, 0..255, that the network subtracts from its input.
+        mean: RGB color, 0..255, that the network subtracts from its input.
         license: of the weights.
         source: name of the file that the weights come from.
         source_sha256: its checksum.

@@ -38,10 +38,10 @@ def test_steps_are_those_of_pytorch() -> None:
     import torch
 
     values = torch.tensor(START, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.Adam([values], lr=2.0)
+    optimizer = torch.optim.Adam([values], lr=2.0)
     for gradient in GRADIENTS:
         values.grad = torch.tensor(gradient, dtype=torch.float64)
-        optimiser.step()
+        optimizer.step()
     np.testing.assert_allclose(
         steps(Adam(START, 2.0), GRADIENTS), values.detach(), rtol=0, atol=2e-4
     )

@@ -145,10 +145,10 @@ def test_the_runtime_puts_no_nodes_of_its_own_in_graphs_with_a_memory_schedule(
     name: str, tmp_path: Path
 ) -> None:
     options = Device("cpu", 1)._options(as_written=True)
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     onnxruntime.InferenceSession(SHIPPED / name, options, providers=["CPUExecutionProvider"])
     written = onnx.load(SHIPPED / name, load_external_data=False).graph.node
-    run = onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph.node
+    run = onnx.load(tmp_path / "optimized.onnx", load_external_data=False).graph.node
     assert len(run) > 200
     assert {node.name for node in run} <= {node.name for node in written}
 

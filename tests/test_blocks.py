@@ -117,9 +117,9 @@ def test_patches_are_the_positions_around(grid: Grid) -> None:
         np.testing.assert_array_equal(value(grid, grid.taps(order)), rows * 9 + np.arange(9))
         # A position outside the picture has no patch, also where it touches the picture.
         patches = picture(grid, order)[value(grid, grid.patches(order, "positions"))]
-        centres = picture(grid, "blocks").reshape(patches.shape[:2])
-        np.testing.assert_array_equal(patches[:, :, 4], centres)
-        assert not patches[centres == 0].any()
+        centers = picture(grid, "blocks").reshape(patches.shape[:2])
+        np.testing.assert_array_equal(patches[:, :, 4], centers)
+        assert not patches[centers == 0].any()
 
 
 @every_grid

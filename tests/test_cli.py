@@ -22,7 +22,7 @@ from ortist.cli.stylize import stylize
 from ortist.engine import LAYERS, Engine, Options
 from ortist.engine.engine import WINOGRAD_MIN_PIXELS
 from ortist.engine.images import read_image, write_image
-from ortist.engine.options import OPTIMISERS
+from ortist.engine.options import OPTIMIZERS
 from ortist.models.winograd import WINOGRAD_BLOCK
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -161,12 +161,12 @@ def test_numbered_pictures_beside_the_painting(ortist: Ortist, tmp_path: Path) -
     assert not np.array_equal(one, two)
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_same_command_gives_the_same_bytes(
-    ortist: Ortist, tmp_path: Path, optimiser: str
+    ortist: Ortist, tmp_path: Path, optimizer: str
 ) -> None:
     arguments = ("stylize", CONTENT, STYLE, *SMALL, "--steps", "6", "--scales", "2")
-    arguments += ("--threads", "2", "--init", "noise", "--optimiser", optimiser)
+    arguments += ("--threads", "2", "--init", "noise", "--optimizer", optimizer)
     for name, seed in (("a.png", "7"), ("b.png", "7"), ("c.png", "8")):
         assert ortist(*arguments, "-o", name, "--seed", seed).code == 0
     a, b, c = ((tmp_path / name).read_bytes() for name in ("a.png", "b.png", "c.png"))

@@ -129,7 +129,7 @@ def test_layers_without_weights_share_a_sum_of_one() -> None:
     assert layer_weights({"conv1_1": 3.0, "conv2_1": 0.5}) == {"conv1_1": 3.0, "conv2_1": 0.5}
 
 
-def test_total_variation_is_the_mean_squared_difference_of_neighbours() -> None:
+def test_total_variation_is_the_mean_squared_difference_of_neighbors() -> None:
     image = np.zeros((1, 3, 2, 3), np.float32)
     image[0, :, 0] = [1, 2, 4]  # to the right 1 and 4, then 0 and 0; downwards 1, 4 and 16
     (cost,) = run(cost_of(Variation()), {"image": image})

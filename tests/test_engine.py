@@ -45,7 +45,7 @@ SHORT = Options(size=32, steps=3)
 
 
 def waves(height: int, width: int, seed: int) -> Pixels:
-    """A picture of coloured waves, uint8 (height, width, 3)."""
+    """A picture of colored waves, uint8 (height, width, 3)."""
     random = np.random.default_rng(seed)
     y, x = np.arange(height).reshape(-1, 1, 1), np.arange(width).reshape(1, -1, 1)
     slopes, phases = random.uniform(-0.6, 0.6, (2, 3)), random.uniform(0, 6, 3)
@@ -108,7 +108,7 @@ def test_the_cost_falls(engine: Engine) -> None:
 
 @pytest.mark.parametrize(("ratio", "seed"), [(0.6, 0), (0.25, 7), (0.0, 0), (1.0, 0)])
 def test_the_noise_start_mixes_as_the_notebook(engine: Engine, ratio: float, seed: int) -> None:
-    """On pixels less the mean colour: ratio · uniform(-20, 20) + (1 - ratio) · content."""
+    """On pixels less the mean color: ratio · uniform(-20, 20) + (1 - ratio) · content."""
     content = to_tensor(CONTENT) - MEAN
     noise = np.random.default_rng(seed).uniform(-20, 20, content.shape)
     start = start_of(engine, init="noise", noise_ratio=ratio, seed=seed)
@@ -176,8 +176,8 @@ def test_a_step_records_costs_and_where_it_arrived(engine: Engine) -> None:
 def test_costs_are_those_of_the_picture_that_a_step_starts_from(engine: Engine) -> None:
     first = next(iter(engine.iterate(CONTENT, STYLE, Options(size=32, init="content"))))
     assert first.content < 1e-12 * first.style
-    neighbours = [np.diff(CONTENT.astype(float), axis=axis) for axis in (0, 1)]
-    variation = sum(np.mean(difference**2) for difference in neighbours)
+    neighbors = [np.diff(CONTENT.astype(float), axis=axis) for axis in (0, 1)]
+    variation = sum(np.mean(difference**2) for difference in neighbors)
     assert first.total_variation == pytest.approx(variation, rel=1e-6)
 
 
@@ -624,7 +624,7 @@ BAD_INPUTS: dict[str, tuple[Any, Any, str]] = {
     "small style": (CONTENT, waves(40, 15, 1), "style image is 15x40 pixels; each side needs"),
     "thin": (waves(16, 80, 1), STYLE, "the picture is 32x6 pixels; each side needs at least 16"),
     "floats": (CONTENT / 255, STYLE, r"content image is an array of float64 \(24, 32, 3\); uint8"),
-    "grey array": (CONTENT, STYLE[..., 0], r"style image is an array of uint8 \(40, 28\); uint8"),
+    "gray array": (CONTENT, STYLE[..., 0], r"style image is an array of uint8 \(40, 28\); uint8"),
     "none": (None, STYLE, "content image is of type NoneType; accepted are a path"),
     "bytes": (CONTENT, b"no path", "style image is of type bytes; accepted are a path"),
     "text file": (io.BytesIO(b"text"), STYLE, "content image is not an image in a known format"),
@@ -720,13 +720,13 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"style_weights": (1, -1)}, "style_weights is -1, accepted are finite numbers from 0"),
         ({"learning_rate": "0,1"}, "learning_rate is '0,1', accepted are numbers above 0"),
         ({"beta": "1,2@0.5,3@0.4"}, "beta is '1,2@0.5,3@0.4', accepted are numbers from 0"),
-        ({"beta": "1,2", "optimiser": "lbfgs"}, "beta changes over the run, for which optimiser"),
-        ({"optimiser": "sgd"}, "optimiser is 'sgd', accepted are adam, lbfgs"),
+        ({"beta": "1,2", "optimizer": "lbfgs"}, "beta changes over the run, for which optimizer"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd', accepted are adam, lbfgs"),
         ({"averaging": 1}, "averaging is 1, accepted are 0 to below 1"),
         ({"scales": 0}, "scales is 0, accepted are whole numbers from 1"),
         ({"learning_rate": 10**400}, "learning_rate is 10+…, accepted are numbers above 0"),
-        ({"optimiser": "lbfgs", "learning_rate": 3}, "learning_rate is for adam, but optimiser is"),
-        ({"optimiser": "lbfgs", "averaging": 0.9}, "averaging is for adam, but optimiser is lbfgs"),
+        ({"optimizer": "lbfgs", "learning_rate": 3}, "learning_rate is for adam, but optimizer is"),
+        ({"optimizer": "lbfgs", "averaging": 0.9}, "averaging is for adam, but optimizer is lbfgs"),
         ({"alpha": None}, "alpha is None, accepted are numbers from 0"),
         ({"noise_ratio": "1"}, "noise_ratio is '1', accepted are 0 to 1"),
         ({"style_scale": 1e200}, r"style_scale is 1e\+200, accepted are .* above 0 up to 1000"),

@@ -186,7 +186,7 @@ def test_the_network_ends_at_the_deepest_layer_asked_for() -> None:
 
 
 def test_zero_padding_comes_after_the_mean(model: onnx.ModelProto) -> None:
-    """An image of the mean colour is zero to conv1_1, borders included: only biases are left."""
+    """An image of the mean color is zero to conv1_1, borders included: only biases are left."""
     image = np.broadcast_to(np.array(MEAN, np.float32).reshape(1, 3, 1, 1), (1, 3, 16, 16))
     conv1_1 = run(model, np.ascontiguousarray(image))["conv1_1"]
     biases = WEIGHTS.layers["conv1_1"].bias.reshape(1, -1, 1, 1).clip(0)

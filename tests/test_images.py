@@ -106,7 +106,7 @@ def test_transparency_is_laid_on_white() -> None:
     np.testing.assert_array_equal(read_image(image), expected)
 
 
-def test_half_transparent_grey_is_mixed_with_white() -> None:
+def test_half_transparent_gray_is_mixed_with_white() -> None:
     image = Image.merge("LA", [Image.new("L", (20, 20), 55), Image.new("L", (20, 20), 128)])
     assert_close(read_image(encoded(image, "PNG")), np.full((20, 20, 3), 155, np.uint8), 1)
 
@@ -153,7 +153,7 @@ def test_a_mode_that_pillow_cannot_convert(monkeypatch: pytest.MonkeyPatch) -> N
         read_image(Image.new("LAB", (20, 20)))
 
 
-def test_premultiplied_grey_is_laid_on_white() -> None:
+def test_premultiplied_gray_is_laid_on_white() -> None:
     straight = Image.merge("LA", [Image.new("L", (20, 20), 55), Image.new("L", (20, 20), 128)])
     assert_close(read_image(straight.convert("La")), np.full((20, 20, 3), 155, np.uint8), 1)
 
@@ -215,9 +215,9 @@ def test_the_transparent_color_of_16_bits_in_an_image_decoded_elsewhere() -> Non
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
 def test_16_bit_values_are_scaled_not_clipped(file_format: str) -> None:
     values = np.linspace(0, 65535, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
-    grey = np.rint(values / 257).astype(np.uint8)
+    gray = np.rint(values / 257).astype(np.uint8)
     pixels = read_image(encoded(Image.fromarray(values), file_format))
-    np.testing.assert_array_equal(pixels, np.repeat(grey[..., np.newaxis], 3, axis=-1))
+    np.testing.assert_array_equal(pixels, np.repeat(gray[..., np.newaxis], 3, axis=-1))
 
 
 def test_32_bit_integers_hold_16_bit_values() -> None:
@@ -233,7 +233,7 @@ def test_floating_point_pixels_are_refused() -> None:
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
-def test_cmyk_becomes_the_colours_it_was_made_from(file_format: str) -> None:
+def test_cmyk_becomes_the_colors_it_was_made_from(file_format: str) -> None:
     settings = {"quality": 100} if file_format == "JPEG" else {}
     stream = encoded(Image.fromarray(picture()).convert("CMYK"), file_format, **settings)
     assert_close(read_image(stream), picture(), 12)
@@ -270,7 +270,7 @@ def test_damaged_exif_does_not_hide_the_picture() -> None:
 
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG"])
 def test_the_first_frame_of_an_animation_is_read(file_format: str) -> None:
-    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
     settings = {"lossless": True} if file_format == "WEBP" else {}
     stream = encoded(frames[0], file_format, save_all=True, append_images=frames[1:], **settings)
     np.testing.assert_array_equal(read_image(stream), np.asarray(frames[0]))

@@ -238,7 +238,7 @@ INVALID = {
     "steps": ((*RUN, "--steps", DIGITS), "steps is too large, accepted"),
     "learning rate": (
         ("stylize", *OUT, "--learning-rate", "3"),
-        "learning_rate is for adam, but optimiser is lbfgs",
+        "learning_rate is for adam, but optimizer is lbfgs",
     ),
     "numbered": ((*RUN, "--save-every", "1", "--steps", "1000000"), "which makes 1000000 pictures"),
     "grid exists": ((*GRID[:4], "-o", "old.png"), "'old.png' exists; --force"),
@@ -252,7 +252,7 @@ INVALID = {
     "vary twice": ((*GRID, "--vary", "tv=1", "--vary", "tv=2"), "--vary tv is given twice"),
     "vary number": ((*GRID, "--vary", "steps=few"), "steps is 'few', accepted are whole numbers"),
     "vary start": ((*GRID, "--vary", "init=blank,no.jpg"), "image 'no.jpg' does not exist"),
-    "vary yes or no": ((*GRID, "--vary", "normalise=maybe"), "normalise is 'maybe', accepted are"),
+    "vary yes or no": ((*GRID, "--vary", "normalize=maybe"), "normalize is 'maybe', accepted are"),
 }
 
 
@@ -384,7 +384,7 @@ def test_variations() -> None:
         ("alpha", "10", 10.0),
         ("beta", "1|10", "1|10"),
         ("pooling", "max", "max"),
-        ("normalise", "Yes", True),
+        ("normalize", "Yes", True),
         ("style_layers", "conv1_1+conv2_1", ["conv1_1", "conv2_1"]),
         ("style_layers", "conv1_1:0.5+conv2_1:1", {"conv1_1": 0.5, "conv2_1": 1.0}),
     ],

@@ -1,4 +1,4 @@
-"""Optimisers, scales, schedules and starts with the real weights, on small pictures."""
+"""Optimizers, scales, schedules and starts with the real weights, on small pictures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def cost(engine: Engine, image: Pixels) -> float:
 
 
 def test_lbfgs_gets_further_than_adam_and_never_back(engine: Engine) -> None:
-    quick, slow = run(engine, optimiser="lbfgs", steps=12), run(engine, steps=12)
+    quick, slow = run(engine, optimizer="lbfgs", steps=12), run(engine, steps=12)
     assert cost(engine, quick[-1].image()) < 0.7 * cost(engine, slow[-1].image())
     reached = [cost(engine, step.image()) for step in quick]
     # Rounding to 8 bits moves the cost a little.
@@ -52,14 +52,14 @@ def test_lbfgs_gets_further_than_adam_and_never_back(engine: Engine) -> None:
     assert quick[-1].pixels.max() <= 255
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
-def test_scales_are_painted_one_after_the_other(engine: Engine, optimiser: str) -> None:
-    steps = run(engine, optimiser=optimiser, scales=2, steps=7)
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_scales_are_painted_one_after_the_other(engine: Engine, optimizer: str) -> None:
+    steps = run(engine, optimizer=optimizer, scales=2, steps=7)
     assert [step.iteration for step in steps] == list(range(1, 8))
     assert [(step.scale, step.scales) for step in steps] == [(1, 2)] * 3 + [(2, 2)] * 4
     assert [step.pixels.shape[2:] for step in steps] == [(17, 23)] * 3 + [(24, 32)] * 4
     # The finer picture starts from the coarser one, not from the start.
-    assert steps[3].total < run(engine, optimiser=optimiser, steps=1)[0].total
+    assert steps[3].total < run(engine, optimizer=optimizer, steps=1)[0].total
 
 
 def test_the_mean_of_the_iterates_is_the_picture(engine: Engine) -> None:
@@ -79,8 +79,8 @@ def test_weights_change_over_the_run(engine: Engine) -> None:
     assert moves[-1] > moves[0]
 
 
-def test_normalised_costs_have_gradients_of_one_size(engine: Engine) -> None:
-    options = replace(SHORT, normalise=True, init="noise")
+def test_normalized_costs_have_gradients_of_one_size(engine: Engine) -> None:
+    options = replace(SHORT, normalize=True, init="noise")
     canvas, styles = read_pictures(CONTENT, STYLE, options).at(32, 24)
     start = starting_picture(canvas, styles, options, (120.0, 120.0, 120.0))
     for weighted in ("conv1_1", "conv4_1"):
@@ -93,11 +93,11 @@ def test_normalised_costs_have_gradients_of_one_size(engine: Engine) -> None:
         assert evaluation.value != evaluation.costs.total
 
 
-def test_normalised_weights_are_measured_off_the_content(engine: Engine) -> None:
+def test_normalized_weights_are_measured_off_the_content(engine: Engine) -> None:
     """At the content itself the content cost has no derivative that its size could be taken of."""
     layers = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1",)}
     plain, equal = (
-        run(engine, **layers, normalise=True, optimiser="lbfgs", scales=2, steps=16, alpha=alpha)
+        run(engine, **layers, normalize=True, optimizer="lbfgs", scales=2, steps=16, alpha=alpha)
         for alpha in (0.0, 40.0)
     )
     assert equal[-1].content < plain[-1].content / 2
@@ -117,24 +117,24 @@ def test_every_start_is_repeatable_and_has_the_size(engine: Engine, init: str) -
     assert np.array_equal(first, other) == (init in ("content", "blank"))
 
 
-def test_noise_in_the_colours_of_the_style_has_their_statistics() -> None:
+def test_noise_in_the_colors_of_the_style_has_their_statistics() -> None:
     big = np.repeat(np.repeat(CONTENT, 8, 0), 8, 1)
     style = np.zeros((40, 50, 3), np.uint8) + np.array([200, 30, 90], np.uint8)
     style[:20] += np.array([20, 40, 0], np.uint8)
     noise = starting_picture(big, [style], replace(SHORT, init="style"), (0.0, 0.0, 0.0))[0]
-    colours = style.reshape(-1, 3).astype(float)
-    np.testing.assert_allclose(noise.mean(axis=(1, 2)), colours.mean(axis=0), atol=0.5)
-    np.testing.assert_allclose(np.cov(noise.reshape(3, -1)), np.cov(colours.T), atol=8)
+    colors = style.reshape(-1, 3).astype(float)
+    np.testing.assert_allclose(noise.mean(axis=(1, 2)), colors.mean(axis=0), atol=0.5)
+    np.testing.assert_allclose(np.cov(noise.reshape(3, -1)), np.cov(colors.T), atol=8)
 
 
 def test_a_run_that_overflows_keeps_the_last_good_picture(engine: Engine) -> None:
     with pytest.raises(NonFiniteCostError, match="not finite after step 1") as caught:
-        run(engine, optimiser="lbfgs", alpha=1e38, beta=1e38)
+        run(engine, optimizer="lbfgs", alpha=1e38, beta=1e38)
     np.testing.assert_array_equal(caught.value.result.image, CONTENT)
 
 
 def test_a_trial_that_goes_wrong_is_not_told_as_the_cost(engine: Engine) -> None:
-    steps = run(engine, optimiser="lbfgs", steps=25)
+    steps = run(engine, optimizer="lbfgs", steps=25)
     totals = [step.total for step in steps]
     assert totals == sorted(totals, reverse=True)
     assert cost(engine, steps[-1].image()) == pytest.approx(totals[-1], rel=0.02)
@@ -142,7 +142,7 @@ def test_a_trial_that_goes_wrong_is_not_told_as_the_cost(engine: Engine) -> None
 
 def test_weights_of_any_size_give_the_same_picture(engine: Engine) -> None:
     usual, tiny = (
-        run(engine, optimiser="lbfgs", steps=8, alpha=10 * factor, beta=40 * factor)
+        run(engine, optimizer="lbfgs", steps=8, alpha=10 * factor, beta=40 * factor)
         for factor in (1.0, 2.0**-100)
     )
     np.testing.assert_array_equal(usual[-1].image(), tiny[-1].image())
@@ -198,10 +198,10 @@ def test_errors_come_before_the_first_step(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"statistic": "w2"}, {"pooling": "l2", "rescaled": True}])
-def test_other_statistics_and_poolings_are_minimised(
+def test_other_statistics_and_poolings_are_minimized(
     engine: Engine, changed: dict[str, Any]
 ) -> None:
-    steps = run(engine, optimiser="lbfgs", steps=8, alpha=0, **changed)
+    steps = run(engine, optimizer="lbfgs", steps=8, alpha=0, **changed)
     assert steps[-1].total < 0.5 * steps[0].total
     # The statistics of a picture are as far from themselves as rounding makes them.
     same = next(engine.iterate(STYLE, STYLE, replace(SHORT, alpha=0, **changed)))

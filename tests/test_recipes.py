@@ -49,7 +49,7 @@ def test_a_file_starts_from_a_recipe(tmp_path: Path) -> None:
         ("recipe = [1]", r"starts from unknown recipe \[1\], accepted are notebook"),
         (b"\xff\xfe", r"recipe '.*mine\.toml' is not TOML: "),
         ('rescaled = "no"', "rescaled is 'no', accepted are true and false"),
-        ("normalise = 1", "normalise is 1, accepted are true and false"),
+        ("normalize = 1", "normalize is 1, accepted are true and false"),
         ("about = 3", "has about 3, accepted is a text"),
         (f"about = 0x{'f' * 5000}", "has about of type int, accepted is a text"),
         (f"size = 0x{'f' * 5000}", "size is too large, accepted are whole numbers up to"),
@@ -57,7 +57,7 @@ def test_a_file_starts_from_a_recipe(tmp_path: Path) -> None:
         (f"seed = {'9' * 5000}", "mine.toml' is not TOML: "),
         ("steps = true", "steps is True, accepted are whole numbers from 1"),
         (".".join("a" * 20_000) + " = 1", "cannot be read: it has more than 8000 bytes"),
-        ('optimiser = "lbfgs"\nlearning_rate = 3', "learning_rate is for adam, but optimiser is"),
+        ('optimizer = "lbfgs"\nlearning_rate = 3', "learning_rate is for adam, but optimizer is"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_told(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -75,10 +75,10 @@ def test_a_size_that_is_chosen_replaces_the_sides_of_the_recipe(tmp_path: Path) 
     assert find_recipe(str(path)).with_options(height=300) == Options(height=300, steps=3, scales=2)
 
 
-@pytest.mark.parametrize("chosen", [{"statistic": "gram"}, {"normalise": True}])
+@pytest.mark.parametrize("chosen", [{"statistic": "gram"}, {"normalize": True}])
 def test_weights_of_a_recipe_are_meant_for_its_costs(chosen: dict[str, Any]) -> None:
     standard, plain = RECIPES["standard"], Options()
-    same = standard.with_options(statistic="w2", normalise=False)
+    same = standard.with_options(statistic="w2", normalize=False)
     assert same == standard.with_options()
     assert same.beta != plain.beta
     assert same.tv > 0
@@ -106,8 +106,8 @@ def test_a_recipe_is_read_from_a_regular_file(tmp_path: Path, kind: str) -> None
         find_recipe(str(path))
 
 
-def test_what_is_for_adam_is_left_out_with_another_optimiser() -> None:
-    options = find_recipe("perceptual").with_options(optimiser="lbfgs", beta=6)
+def test_what_is_for_adam_is_left_out_with_another_optimizer() -> None:
+    options = find_recipe("perceptual").with_options(optimizer="lbfgs", beta=6)
     assert (options.learning_rate, options.averaging) == (Options.learning_rate, 0)
     assert find_recipe("perceptual").with_options().averaging == 0.9
 
@@ -116,6 +116,6 @@ def test_what_is_for_adam_is_left_out_with_another_optimiser() -> None:
     "value", [np.array(["w2", "gram"]), pytest.param(10**5000, id="huge"), None]
 )
 def test_a_choice_that_cannot_be_compared_or_printed_is_an_input_error(value: Any) -> None:
-    for name in ("statistic", "normalise", "optimiser"):
+    for name in ("statistic", "normalize", "optimizer"):
         with pytest.raises(InputError, match=f"{name} is "):
             find_recipe("standard").with_options(**{name: value})

@@ -23,9 +23,9 @@ CONTENT = RANDOM.integers(0, 256, (36, 48, 3), np.uint8)
 STYLE = RANDOM.integers(0, 128, (24, 32, 3), np.uint8)
 
 CHOICES: dict[str, dict[str, Any]] = {
-    "lbfgs": {"optimiser": "lbfgs", "init": "content", "statistic": "w2", "beta": 160.0},
+    "lbfgs": {"optimizer": "lbfgs", "init": "content", "statistic": "w2", "beta": 160.0},
     "adam": {"averaging": 0.9, "beta": "1,40@0.5", "learning_rate": "4,1", "init": "style"},
-    "adam, normalised": {"normalise": True, "init": "normal", "seed": 3},
+    "adam, normalized": {"normalize": True, "init": "normal", "seed": 3},
 }
 STEPS = 12
 
@@ -102,7 +102,7 @@ def test_a_state_is_not_changed_by_going_on() -> None:
 def test_a_state_of_another_run_is_refused() -> None:
     run = resumed("lbfgs")
     next(run)
-    for changed in ({"size": 56}, {"scales": 1}, {"optimiser": "adam"}):
+    for changed in ({"size": 56}, {"scales": 1}, {"optimizer": "adam"}):
         with pytest.raises(InputError, match="the state is not one of this run: "):
             resumed("lbfgs", **changed).restore(run.state())
     with pytest.raises(InputError, match="the state is not one of this run: 'scale'"):

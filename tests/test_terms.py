@@ -85,7 +85,7 @@ def test_pieces_compute_what_the_fused_graph_does(
 
 
 def test_a_run_in_pieces_ends_with_the_same_picture() -> None:
-    options = Options(size=40, steps=4, optimiser="lbfgs", init="content")
+    options = Options(size=40, steps=4, optimizer="lbfgs", init="content")
     fused, pieces = (
         Engine("cpu", 1, pieces=pieces).stylize(CONTENT, STYLE, options).image.astype(int)
         for pieces in (False, True)
@@ -99,7 +99,7 @@ def test_a_term_from_outside_is_painted_with() -> None:
     options = Options(
         size=40,
         steps=30,
-        optimiser="lbfgs",
+        optimizer="lbfgs",
         init="content",
         style_layers=(),
         content_layers={"conv1_1": 1.0},

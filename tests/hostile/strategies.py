@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ortist.engine import LAYERS, Options
-from ortist.engine.options import INITS, OPTIMISERS
+from ortist.engine.options import INITS, OPTIMIZERS
 
 
 class Unprintable:
@@ -27,7 +27,7 @@ class Unprintable:
         raise ValueError("no")
 
 
-_WORDS = (*INITS, *OPTIMISERS, *LAYERS, "average", "max", "l2", "gram", "w2", "auto", "winograd")
+_WORDS = (*INITS, *OPTIMIZERS, *LAYERS, "average", "max", "l2", "gram", "w2", "auto", "winograd")
 numbers: SearchStrategy[Any] = st.one_of(
     st.integers(-3, 70),
     st.sampled_from([0, 1, 2**31, 2**63, 2**64, 10**18, 10**400]),
@@ -111,7 +111,7 @@ _toml_names: SearchStrategy[str] = st.one_of(
 )
 _TOML_LINES = (
     *("steps = 3", "recipe = 'fine'", "about = 'mine'", "style_layers = ['conv1_1']", "tv = 1"),
-    *("content_layers = {conv4_2 = 1.5}", "beta = 12.5", "optimiser = 'adam'", "[style_layers]"),
+    *("content_layers = {conv4_2 = 1.5}", "beta = 12.5", "optimizer = 'adam'", "[style_layers]"),
 )
 recipes: SearchStrategy[bytes] = st.one_of(
     st.lists(
@@ -137,7 +137,7 @@ def whole_pictures() -> tuple[bytes, ...]:
     """Small files in every format that is read, in many modes."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
     rgb = Image.fromarray(pixels)
-    grey16 = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    gray16 = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[0x0112] = 6
     saved: list[tuple[Image.Image, str, dict[str, Any]]] = [
@@ -150,8 +150,8 @@ def whole_pictures() -> tuple[bytes, ...]:
         (rgb.convert("P"), "PNG", {"transparency": 3}),
         (rgb.convert("LA"), "PNG", {}),
         (rgb.convert("1"), "PNG", {}),
-        (grey16, "PNG", {}),
-        (grey16, "TIFF", {}),
+        (gray16, "PNG", {}),
+        (gray16, "TIFF", {}),
         (rgb, "TIFF", {"compression": "tiff_lzw"}),
         (rgb, "TIFF", {"compression": "jpeg"}),
         (rgb.convert("F"), "TIFF", {}),

@@ -1,4 +1,4 @@
-"""What all optimisers have in common."""
+"""What all optimizers have in common."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ State: TypeAlias = Mapping[str, NDArray[Any]]
 """Arrays by name, numbers and texts as arrays without dimensions: what ``np.savez`` takes."""
 
 
-class Optimiser(Protocol):
-    """Minimises a function of a picture, one evaluation at a time.
+class Optimizer(Protocol):
+    """Minimizes a function of a picture, one evaluation at a time.
 
     Attributes:
         point: where the function is to be evaluated next, float32 (1, 3, H, W); never written to.
-        learning_rate: step size in units of pixel values, for optimisers that have one.
+        learning_rate: step size in units of pixel values, for optimizers that have one.
         accepted: whether the point evaluated last was taken; else ``picture`` is still the one
             before.
         done: whether no further step would lower the function.
