@@ -13,4 +13,5 @@ from ortist.engine.recipes import find_recipe as find_recipe
 from ortist.engine.results import Costs as Costs
 from ortist.engine.results import Result as Result
 from ortist.engine.results import Step as Step
+from ortist.engine.run import Run as Run
 from ortist.models.layers import LAYERS as LAYERS
