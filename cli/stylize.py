@@ -43,20 +43,25 @@ def _default(name: str) -> str:
     return f"{getattr(find_recipe(DEFAULT_RECIPE).with_options(), name):g}"
 
 
-_output = partial(typer.Option, rich_help_panel="Output")
+# What cannot be read is told by what reads it, in one line and without the usage.
+_output = partial(typer.Option, readable=False, rich_help_panel="Output")
 _recipe = partial(typer.Option, rich_help_panel="Recipe")
 _size = partial(typer.Option, rich_help_panel="Size")
 _run = partial(typer.Option, rich_help_panel="Optimization")
 _cost = partial(typer.Option, rich_help_panel="Costs")
-_machine = partial(typer.Option, rich_help_panel="Machine")
+_machine = partial(typer.Option, readable=False, rich_help_panel="Machine")
 
 
 def stylize(
-    content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The picture to paint.")],
+    content: Annotated[
+        Path, typer.Argument(metavar="CONTENT", readable=False, help="The picture to paint.")
+    ],
     style: Annotated[
         list[Path],
         typer.Argument(
-            metavar="STYLE", help="The picture whose style to take; several are blended."
+            metavar="STYLE",
+            readable=False,
+            help="The picture whose style to take; several are blended.",
         ),
     ],
     output: Annotated[

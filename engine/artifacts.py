@@ -264,7 +264,7 @@ def _to_cache(folder: Path, kind: Kind, recipe: bytes, data: bytes) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / _cache_name(kind, recipe, data), data)
     except OSError as error:
-        _log.warning("cannot keep a derived graph in %s: %s", folder, error.strerror)
+        _log.info("cannot keep a derived graph in %s: %s", folder, error.strerror)
 
 
 def _cache_name(kind: Kind, recipe: bytes, data: bytes) -> str:

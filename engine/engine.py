@@ -26,6 +26,7 @@ from ortist.engine.scales import Scale
 from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import starting_picture
 from ortist.engine.targets import settle_targets
+from ortist.models.errors import shown
 from ortist.models.interface import interface
 from ortist.models.keys import Kind
 from ortist.models.layers import POOLINGS
@@ -127,7 +128,9 @@ class Engine:
         Arguments and errors are those of :meth:`stylize`. Pictures are read, and errors in them
         raised, before this returns, and all graphs that the run needs are found.
         """
-        options = options or Options()
+        options = Options() if options is None else options
+        if not isinstance(options, Options):
+            raise InputError(f"options is {shown(options)}, accepted are Options")
         pictures = read_pictures(content, style, options)
         scales = pictures.scales(options)
         for scale in scales:

@@ -141,7 +141,7 @@ def find_recipe(name: str) -> Recipe:
 def _read(path: str) -> dict[str, Any]:
     """Return what is in a TOML file."""
     try:
-        return tomllib.loads(read_regular(path, MAX_BYTES).decode())
+        return tomllib.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise InputError(f"recipe '{path}' cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:  # of decoding and of TOML

@@ -599,13 +599,13 @@ def test_without_a_usable_cache_graphs_are_derived_each_time(
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     """A file lies where the directory should be."""
+    caplog.set_level(logging.INFO)
     blocker = tmp_path / "home" / place
     blocker.parent.mkdir(parents=True)
     blocker.touch()
     first, second = (Artifacts().graph("measure", SMALL) for _ in range(2))
     assert first == second
     assert len(caplog.messages) == 2
-    assert caplog.records[0].levelno == logging.WARNING
     assert caplog.messages[0].startswith(f"cannot keep a derived graph in {cache}: ")
 
 
@@ -613,6 +613,7 @@ def test_a_cache_file_that_cannot_be_replaced_leaves_no_scratch_file(
     cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A directory has the name of the file."""
+    caplog.set_level(logging.INFO)
     Artifacts().graph("measure", SMALL)
     (file,) = cache.iterdir()
     file.unlink()

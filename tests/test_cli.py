@@ -443,6 +443,18 @@ def test_help_tells_of_every_command_and_default(ortist: Ortist) -> None:
     assert all(name in ortist("--help").out for name in commands)
     text = ortist("stylize", "--help").out
     assert all(f"[default: {value}]" in text for value in ("standard", "auto", 20))
+    assert "pip install 'ortist[export]'" in ortist("export", "--help").out
+
+
+def test_what_cannot_be_read_is_left_to_what_reads_it(
+    ortist: Ortist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parser's own check, which root passes, would end with the usage, in several lines."""
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK and may(path, mode))
+    assert ortist("stylize", *OUT, *SMALL, "--steps", "1").code == 0
+    outcome = ortist("grid", CONTENT, "--style", STYLE, "-o", "g.png", *SMALL, "--vary", "steps=1")
+    assert outcome.code == 0
 
 
 def test_info(ortist: Ortist) -> None:

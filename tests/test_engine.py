@@ -762,3 +762,9 @@ def test_the_defaults_are_the_notebooks_recipe() -> None:
     assert options.pooling == "average"
     assert options.content_layers == ("conv4_2",)
     assert options.style_layers == ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+
+
+def test_options_are_no_mapping(engine: Engine) -> None:
+    options: Any = {"size": 48}
+    with pytest.raises(InputError, match=r"options is {'size': 48}, accepted are Options"):
+        engine.iterate(CONTENT, STYLE, options)

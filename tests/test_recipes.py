@@ -119,3 +119,9 @@ def test_a_choice_that_cannot_be_compared_or_printed_is_an_input_error(value: An
     for name in ("statistic", "normalize", "optimizer"):
         with pytest.raises(InputError, match=f"{name} is "):
             find_recipe("standard").with_options(**{name: value})
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("steps = 7", encoding="utf-8-sig")
+    assert find_recipe(str(path)).with_options().steps == 7
