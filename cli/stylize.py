@@ -36,12 +36,8 @@ from ortist.models.layers import LAYERS, POOLINGS
 
 WORTH_TELLING = 5.0
 """Seconds from which on a run is announced to take so long."""
-
-
-def _default(name: str) -> str:
-    """Return what an option is that is not given, by the default recipe."""
-    return f"{getattr(find_recipe(DEFAULT_RECIPE).with_options(), name):g}"
-
+_DEFAULTS = find_recipe(DEFAULT_RECIPE).with_options()
+"""What options are that are not given."""
 
 # What cannot be read is told by what reads it, in one line and without the usage.
 _output = partial(typer.Option, readable=False, rich_help_panel="Output")
@@ -98,7 +94,7 @@ def stylize(
             " file; see ortist recipes.",
         ),
     ] = DEFAULT_RECIPE,
-    size: Annotated[int | None, _size(help=f"Longer side in pixels ({_default('size')}).")] = None,
+    size: Annotated[int | None, _size(help=f"Longer side in pixels ({_DEFAULTS.size:g}).")] = None,
     width: Annotated[
         int | None, _size(help="Width in pixels, in place of --size; alone, the height follows.")
     ] = None,
@@ -135,10 +131,10 @@ def stylize(
     seed: Annotated[int | None, _run(help="Seed of the noise.")] = None,
     alpha: Annotated[
         str | None,
-        _cost(metavar="VALUES", help=f"Weight of the content cost ({_default('alpha')})."),
+        _cost(metavar="VALUES", help=f"Weight of the content cost ({_DEFAULTS.alpha:g})."),
     ] = None,
     beta: Annotated[
-        str | None, _cost(metavar="VALUES", help=f"Weight of the style cost ({_default('beta')}).")
+        str | None, _cost(metavar="VALUES", help=f"Weight of the style cost ({_DEFAULTS.beta:g}).")
     ] = None,
     tv: Annotated[float | None, _cost(help="Weight of the total variation cost.")] = None,
     normalize: Annotated[

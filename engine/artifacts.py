@@ -149,7 +149,7 @@ class Artifacts:
         key = choice.key
         if kind == "features":
             return self.features(key.pooling, key.rescaled)
-        entry = self._find(kind, key) if choice.is_named else None
+        entry = self._listed(kind, choice)
         if entry is not None:
             return self._read(entry)
 
@@ -163,13 +163,17 @@ class Artifacts:
 
     def origin(self, kind: Kind, choice: Choice) -> str:
         """Say where :meth:`graph` finds a graph."""
-        entry = self._find(kind, choice.key) if choice.is_named else None
+        entry = self._listed(kind, choice)
         return str(self.folder / entry.file) if entry else f"a derived {kind} graph"
 
     def verify(self) -> list[tuple[str, str, bool]]:
         """Return name, expected sha256 and whether it is intact for every file of the manifest."""
         entries = [self.manifest.weights, *self.manifest.graphs]
         return [(entry.file, entry.sha256, self._is_intact(entry)) for entry in entries]
+
+    def _listed(self, kind: Kind, choice: Choice) -> GraphFile | None:
+        """Return the file that the manifest has for a choice, if that is all that names say."""
+        return self._find(kind, choice.key) if choice.is_named else None
 
     def _find(self, kind: Kind, key: GraphKey) -> GraphFile | None:
         wanted = (kind, key)

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.artifacts import Artifacts, Choice
-from ortist.engine.errors import InputError
 from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import ImageSource, read_image, to_image, to_tensor
 from ortist.engine.objective import Objective, weighted_parts
@@ -26,7 +25,7 @@ from ortist.engine.scales import Scale
 from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import starting_picture
 from ortist.engine.targets import settle_targets
-from ortist.models.errors import shown
+from ortist.models.errors import InputError, shown
 from ortist.models.interface import interface
 from ortist.models.keys import Kind
 from ortist.models.layers import POOLINGS

@@ -143,10 +143,10 @@ class Objective:
     def _named(self, values: NDArray[np.float64], groups: dict[str, float]) -> Costs:
         by_group: dict[str, dict[str, float]] = {group: {} for group in groups}
         sums = dict.fromkeys(groups, 0.0)
-        for part, value in zip(self._parts, values.tolist(), strict=True):
-            term, layer = part.part
-            by_group[part.group][f"{term.name}/{layer}" if part.group == "own" else layer] = value
-            sums[part.group] += part.weight * value
+        for weighted, value in zip(self._parts, values.tolist(), strict=True):
+            part, group = weighted.part, weighted.group
+            by_group[group][part.name if group == "own" else part.layer] = value
+            sums[group] += weighted.weight * value
         return Costs(
             total=sum(groups[group] * sums[group] for group in groups),
             content=sums["content"],

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, TypeAlias, TypeGuard
 
-from ortist.engine.errors import InputError
 from ortist.engine.images import MAX_PIXELS, MIN_SIDE, ImageSource
 from ortist.engine.schedule import Schedule, parse_schedule
 from ortist.export.costs import STATISTICS, TERMS
 from ortist.export.costs.term import Term
-from ortist.models.errors import shown
+from ortist.models.errors import InputError, shown
 from ortist.models.layers import IMAGE, LAYERS, POOLINGS
 
 INITS = ("noise", "content", "blank", "uniform", "normal", "style")

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ortist.engine.errors import InputError
 from ortist.engine.options import ADAM_ONLY, Options
-from ortist.models.errors import shown
+from ortist.models.errors import InputError, shown
 from ortist.models.files import read_regular, reason
 
 SIZES = frozenset({"size", "width", "height"})

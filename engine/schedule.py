@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from numbers import Real
 
-from ortist.engine.errors import InputError
-from ortist.models.errors import shown
+from ortist.models.errors import InputError, shown
 
 SYNTAX = "'1,10' (from 1 to 10, straight), '1,10@0.3' (10 from 30 % on), '1|10@0.3' (a step there)"
 """What schedules look like as text."""

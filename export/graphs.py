@@ -34,16 +34,8 @@ def measure_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
         features: features graph with at least the layers of the parts; not changed.
         parts: terms and layers.
     """
-    builder = GraphBuilder(features)
-    kind = builder.element_type(IMAGE)
-    statistics = _measured(builder, parts)
-    for statistic, tensor in statistics.items():
-        builder.op("Identity", tensor, name=statistic)
-    _set_outputs(builder, kind, dict.fromkeys(statistics))
-    prune(builder.model)
-    inferred = GraphBuilder(builder.model)
-    _set_outputs(inferred, kind, {name: _shape(inferred, name) for name in statistics})
-    return inferred.model
+    model, _ = _measuring(features, parts)
+    return model
 
 
 def compare_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
@@ -54,7 +46,7 @@ def compare_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     the order of the parts, which the metadata entry ``ortist.costs`` names; for each statistic s
     ``slope/<s>`` = dJ/ds for J = Σ weight·cost.
     """
-    kind, shapes = GraphBuilder(features).element_type(IMAGE), _statistic_shapes(features, parts)
+    kind, (_, shapes) = GraphBuilder(features).element_type(IMAGE), _measuring(features, parts)
     inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
     graph = helper.make_graph([], "compare", inputs, [])
     empty = helper.make_model(
@@ -86,7 +78,7 @@ def gradient_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     all as in :func:`compare_graph` and :func:`pullback_graph`.
     """
     builder = GraphBuilder(features)
-    shapes = _statistic_shapes(features, parts)
+    _, shapes = _measuring(features, parts)
     kind = builder.element_type(IMAGE)
     total, held = _compared(builder, kind, parts, _measured(builder, parts), shapes)
     return differentiate(builder.model, total, {IMAGE: GRADIENT}, held=held, expanded=False)
@@ -126,9 +118,19 @@ def _measured(builder: GraphBuilder, parts: Sequence[Part]) -> dict[str, str]:
     }
 
 
-def _statistic_shapes(features: ModelProto, parts: Sequence[Part]) -> dict[str, Shape]:
-    measured = GraphBuilder(measure_graph(features, parts))
-    return {value.name: _shape(measured, value.name) for value in measured.graph.output}
+def _measuring(features: ModelProto, parts: Sequence[Part]) -> tuple[ModelProto, dict[str, Shape]]:
+    """Return the measure graph and the shapes of its statistics, which inference finds."""
+    builder = GraphBuilder(features)
+    kind = builder.element_type(IMAGE)
+    statistics = _measured(builder, parts)
+    for statistic, tensor in statistics.items():
+        builder.op("Identity", tensor, name=statistic)
+    _set_outputs(builder, kind, dict.fromkeys(statistics))
+    prune(builder.model)
+    inferred = GraphBuilder(builder.model)
+    shapes = {name: _shape(inferred, name) for name in statistics}
+    _set_outputs(inferred, kind, shapes)
+    return inferred.model, shapes
 
 
 def _compared(

@@ -108,7 +108,7 @@ class Grid:
 
 
 def is_map(name: str, block: int) -> bool:
-    """Tell whether a graph input is one that :func:`layout` makes for ``image`` in such tiles."""
+    """Tell whether a graph input is one that :func:`layout` makes for ``image`` in such blocks."""
     found = _PATTERN.fullmatch(name)
     return found is not None and int(found[1]) == block
 
