@@ -12,9 +12,17 @@ from typing import Annotated
 import typer
 
 from ortist.cli.cells import Job, Setting, paint_cells, plan_cells
-from ortist.cli.info import ModelsFolder
 from ortist.cli.inits import read_init
 from ortist.cli.interrupt import Interrupted, interrupts
+from ortist.cli.parameters import (
+    DeviceName,
+    Force,
+    Kernel,
+    ModelsFolder,
+    Quiet,
+    Threads,
+    output_option,
+)
 from ortist.cli.sheet import Sheet
 from ortist.cli.streams import print_error, print_line
 from ortist.cli.vary import parse_value, parse_variations
@@ -47,11 +55,9 @@ def grid(
     ],
     output: Annotated[
         Path,
-        typer.Option(
-            "-o", "--output", readable=False, help=f"The sheet ({', '.join(OUTPUT_EXTENSIONS)})."
-        ),
+        output_option("-o", "--output", help=f"The sheet ({', '.join(OUTPUT_EXTENSIONS)})."),
     ],
-    force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing file.")] = False,
+    force: Force = False,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,16 +83,10 @@ def grid(
             show_default="--size",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show nothing but errors.")] = False,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, or the name of an ONNX Runtime provider.")
-    ] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")
-    ] = None,
-    kernel: Annotated[
-        str, typer.Option(metavar="|".join(KERNELS), help="How convolutions are computed.")
-    ] = KERNELS[0],
+    quiet: Quiet = False,
+    device: DeviceName = "auto",
+    threads: Threads = None,
+    kernel: Kernel = KERNELS[0],
     models: ModelsFolder = None,
 ) -> None:
     """Paint every CONTENT in every style, and lay the pictures out on one labeled sheet.

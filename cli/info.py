@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ortist.cli.parameters import ModelsFolder
 from ortist.cli.streams import print_json, print_line
 from ortist.engine import DeviceError
 from ortist.engine.artifacts import Artifacts, cache_directory
@@ -16,16 +17,6 @@ from ortist.engine.engine import WINOGRAD_MIN_PIXELS
 from ortist.engine.sessions import Device, import_runtime
 from ortist.models.winograd import WINOGRAD_BLOCK
 
-ModelsFolder = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        readable=False,
-        help="Models made by ortist export.",
-        show_default="as shipped",
-    ),
-]
-"""The option ``--models``."""
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 _LIBRARIES = ("numpy", "onnx", "pillow")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -16,8 +16,17 @@ from numpy.typing import NDArray
 
 from ortist.cli.inits import read_init
 from ortist.cli.interrupt import Interrupted, interrupts
-from ortist.cli.layers import parse_layers
 from ortist.cli.outputs import Log, Pictures, check_distinct
+from ortist.cli.parameters import (
+    DeviceName,
+    Force,
+    Kernel,
+    ModelsFolder,
+    Quiet,
+    Threads,
+    output_option,
+    takes_options,
+)
 from ortist.cli.plot import EXTENSIONS as PLOT_EXTENSIONS
 from ortist.cli.plot import Plot
 from ortist.cli.progress import Estimate, describe_plan, print_costs, progress_bar
@@ -27,28 +36,17 @@ from ortist.cli.timelapse import Timelapse
 from ortist.engine import Engine, InputError, NonFiniteCostError, Options, Step
 from ortist.engine.engine import KERNELS
 from ortist.engine.images import OUTPUT_EXTENSIONS, write_image
-from ortist.engine.options import INITS, OPTIMIZERS
 from ortist.engine.pictures import read_pictures
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 from ortist.engine.scales import Scale
-from ortist.export.costs import STATISTICS
-from ortist.models.layers import LAYERS, POOLINGS
 
 WORTH_TELLING = 5.0
 """Seconds from which on a run is announced to take so long."""
-_DEFAULTS = find_recipe(DEFAULT_RECIPE).with_options()
-"""What options are that are not given."""
-
-# What cannot be read is told by what reads it, in one line and without the usage.
-_output = partial(typer.Option, readable=False, rich_help_panel="Output")
-_recipe = partial(typer.Option, rich_help_panel="Recipe")
-_size = partial(typer.Option, rich_help_panel="Size")
-_run = partial(typer.Option, rich_help_panel="Optimization")
-_cost = partial(typer.Option, rich_help_panel="Costs")
-_machine = partial(typer.Option, readable=False, rich_help_panel="Machine")
 
 
+@takes_options
 def stylize(
+    *,
     content: Annotated[
         Path, typer.Argument(metavar="CONTENT", readable=False, help="The picture to paint.")
     ],
@@ -62,154 +60,54 @@ def stylize(
     ],
     output: Annotated[
         Path,
-        _output("-o", "--output", help=f"The painting ({', '.join(OUTPUT_EXTENSIONS)})."),
+        output_option("-o", "--output", help=f"The painting ({', '.join(OUTPUT_EXTENSIONS)})."),
     ],
-    force: Annotated[bool, _output("-f", "--force", help="Replace existing files.")] = False,
+    force: Force = False,
     save_every: Annotated[
-        int, _output(min=0, metavar="N", help="Keep every Nth picture beside it: out-0020.png.")
+        int,
+        output_option(min=0, metavar="N", help="Keep every Nth picture beside it: out-0020.png."),
     ] = 0,
     log: Annotated[
-        Path | None, _output(metavar="FILE", help="Write costs as JSON lines, one per step.")
+        Path | None,
+        output_option(metavar="FILE", help="Write costs as JSON lines, one per step."),
     ] = None,
     plot: Annotated[
         Path | None,
-        _output(metavar="FILE", help=f"Plot the costs ({', '.join(PLOT_EXTENSIONS)})."),
+        output_option(metavar="FILE", help=f"Plot the costs ({', '.join(PLOT_EXTENSIONS)})."),
     ] = None,
     timelapse: Annotated[
         Path | None,
-        _output(
+        output_option(
             metavar="FILE",
             help=f"Animate the picture on its way ({', '.join(TIMELAPSE_EXTENSIONS)}).",
         ),
     ] = None,
     print_every: Annotated[
-        int, _output(min=0, metavar="N", help="Print the costs of every Nth step; 0 for none.")
+        int,
+        output_option(min=0, metavar="N", help="Print the costs of every Nth step; 0 for none."),
     ] = 20,
-    quiet: Annotated[bool, _output("-q", "--quiet", help="Show nothing but errors.")] = False,
+    quiet: Quiet = False,
     recipe: Annotated[
         str,
-        _recipe(
+        typer.Option(
             metavar="NAME|FILE",
+            rich_help_panel="Recipe",
             help=f"Where options that are not given come from: {', '.join(RECIPES)}, or a TOML"
             " file; see ortist recipes.",
         ),
     ] = DEFAULT_RECIPE,
-    size: Annotated[int | None, _size(help=f"Longer side in pixels ({_DEFAULTS.size:g}).")] = None,
-    width: Annotated[
-        int | None, _size(help="Width in pixels, in place of --size; alone, the height follows.")
-    ] = None,
-    height: Annotated[
-        int | None, _size(help="Height in pixels, in place of --size; alone, the width follows.")
-    ] = None,
-    style_scale: Annotated[
-        float | None,
-        _size(help="Size of the style picture relative to the painting's; 1 is as large."),
-    ] = None,
-    max_pixels: Annotated[
-        int | None, _size(help="Most pixels accepted for any picture, read or painted.")
-    ] = None,
-    steps: Annotated[
-        int | None, _run(help="Number of evaluations of the cost, over all scales.")
-    ] = None,
-    scales: Annotated[
-        int | None, _run(help="Number of sizes, each 1.4 times the last, to paint in.")
-    ] = None,
-    optimizer: Annotated[str | None, _run(metavar="|".join(OPTIMIZERS), help="Optimizer.")] = None,
-    learning_rate: Annotated[
-        str | None,
-        _run(metavar="VALUES", help="Adam's learning rate, in pixel values (0..255)."),
-    ] = None,
-    averaging: Annotated[
-        float | None, _run(help="Decay of the mean of Adam's iterates; 0 takes the last one.")
-    ] = None,
-    init: Annotated[
-        str | None, _run(metavar="|".join((*INITS, "FILE")), help="Where to start from.")
-    ] = None,
-    noise_ratio: Annotated[
-        float | None, _run(help="Share of noise in the noise start, 0..1.")
-    ] = None,
-    seed: Annotated[int | None, _run(help="Seed of the noise.")] = None,
-    alpha: Annotated[
-        str | None,
-        _cost(metavar="VALUES", help=f"Weight of the content cost ({_DEFAULTS.alpha:g})."),
-    ] = None,
-    beta: Annotated[
-        str | None, _cost(metavar="VALUES", help=f"Weight of the style cost ({_DEFAULTS.beta:g}).")
-    ] = None,
-    tv: Annotated[float | None, _cost(help="Weight of the total variation cost.")] = None,
-    normalize: Annotated[
-        bool | None,
-        _cost("--normalize/--no-normalize", help="Divide each cost by the size of its gradient."),
-    ] = None,
-    content_layer: Annotated[
-        list[str] | None,
-        _cost(metavar="NAME[:WEIGHT]", help=f"Content layer, {LAYERS[0]} .. {LAYERS[-1]}."),
-    ] = None,
-    style_layer: Annotated[
-        list[str] | None,
-        _cost(metavar="NAME[:WEIGHT]", help="Style layer; without weights all count the same."),
-    ] = None,
-    style_weight: Annotated[
-        list[float] | None,
-        _cost(help="Weight of a style picture, one per picture; all the same by default."),
-    ] = None,
-    pooling: Annotated[
-        str | None, _cost(metavar="|".join(POOLINGS), help="How the network pools.")
-    ] = None,
-    rescaled: Annotated[
-        bool | None,
-        _cost("--rescaled/--not-rescaled", help="Keep activations as large as max pooling does."),
-    ] = None,
-    statistic: Annotated[
-        str | None,
-        _cost(metavar="|".join(STATISTICS), help="Style: Gram matrix, or mean and covariance."),
-    ] = None,
-    device: Annotated[
-        str, _machine(help="auto, cpu, cuda, or the name of an ONNX Runtime provider.")
-    ] = "auto",
-    threads: Annotated[
-        int | None, _machine(min=1, help="CPU threads.", show_default="all cores")
-    ] = None,
-    kernel: Annotated[
-        str, _machine(metavar="|".join(KERNELS), help="How convolutions are computed.")
-    ] = KERNELS[0],
-    models: Annotated[
-        Path | None,
-        _machine(metavar="DIR", help="Models made by ortist export.", show_default="as shipped"),
-    ] = None,
+    chosen: Mapping[str, Any],
+    device: DeviceName = "auto",
+    threads: Threads = None,
+    kernel: Kernel = KERNELS[0],
+    models: ModelsFolder = None,
 ) -> None:
     """Paint CONTENT in the style of STYLE.
 
     Ctrl-C stops early and keeps the picture so far.
     """
     interrupts.promise("the picture")
-    chosen = {
-        "size": size,
-        "width": width,
-        "height": height,
-        "steps": steps,
-        "scales": scales,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "averaging": averaging,
-        "alpha": alpha,
-        "beta": beta,
-        "normalize": normalize,
-        "content_layers": parse_layers("--content-layer", content_layer),
-        "style_layers": parse_layers("--style-layer", style_layer),
-        "style_weights": style_weight,
-        "tv": tv,
-        "pooling": pooling,
-        "rescaled": rescaled,
-        "statistic": statistic,
-        "init": init,
-        "noise_ratio": noise_ratio,
-        "style_scale": style_scale,
-        "seed": seed,
-        "max_pixels": max_pixels,
-    }
-    given = {name: value for name, value in chosen.items() if value is not None}
-    options = find_recipe(recipe).with_options(**given)
+    options = find_recipe(recipe).with_options(**chosen)
     reports = _Reports(
         pictures=Pictures(path=output, every=save_every, steps=options.steps, force=force),
         log=Log(log, force),

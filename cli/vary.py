@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import Field, fields
 from itertools import product
 from typing import Any
 
-from ortist.cli.layers import parse_layers
-from ortist.engine import InputError, Options
+from ortist.engine import InputError
+from ortist.engine.options import OPTIONS
 
 _LEFT_OUT = ("style_weights", "terms")  # a cell has one style, and terms are Python
-_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def parse_variations(entries: Sequence[str]) -> list[dict[str, str]]:
@@ -24,7 +22,7 @@ def parse_variations(entries: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         InputError: if an entry has another form, or an option is unknown or comes twice.
     """
-    known = [field.name for field in fields(Options) if field.name not in _LEFT_OUT]
+    known = [name for name in OPTIONS if name not in _LEFT_OUT]
     values: dict[str, list[str]] = {}
     for entry in entries:
         name, equals, text = entry.partition("=")
@@ -40,25 +38,12 @@ def parse_variations(entries: Sequence[str]) -> list[dict[str, str]]:
 
 
 def parse_value(name: str, text: str) -> Any:
-    """Return the text as a value of the option: of the type of its default if it has that form.
+    """Return the text as a value of the option; several are joined by ``+``.
 
     A text of another form is returned as it is, for the option itself to accept or to refuse.
 
     Raises:
         InputError: for layers that cannot be read, or neither yes nor no.
     """
-    field: Field[Any] = next(field for field in fields(Options) if field.name == name)
-    default = field.default
-    if isinstance(default, bool):
-        if text.lower() not in _BOOLEANS:
-            raise InputError(f"--vary {name} is '{text}', accepted are {', '.join(_BOOLEANS)}")
-        return _BOOLEANS[text.lower()]
-    if isinstance(default, tuple):
-        return parse_layers(f"--vary {name}", text.split("+"))
-    if isinstance(default, str):
-        return text
-    try:
-        # Without a default it is a size or a number of scales.
-        return float(text) if isinstance(default, float) else int(text)
-    except ValueError:
-        return text
+    kind = OPTIONS[name].kind
+    return kind.read(f"--vary {name}", text.split("+") if kind.several else text)

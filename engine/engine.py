@@ -17,7 +17,7 @@ from ortist.engine.artifacts import Artifacts, Choice
 from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import ImageSource, read_image, to_image, to_tensor
 from ortist.engine.objective import Objective, weighted_parts
-from ortist.engine.options import Options, check_choice, check_layers
+from ortist.engine.options import Options
 from ortist.engine.pictures import Pixels, Styles, read_pictures
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
@@ -25,6 +25,7 @@ from ortist.engine.scales import Scale
 from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import starting_picture
 from ortist.engine.targets import settle_targets
+from ortist.engine.values import check_choice, check_layers
 from ortist.models.errors import InputError, shown
 from ortist.models.interface import interface
 from ortist.models.keys import Kind

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.optimizer import Tensor
-from ortist.engine.options import LayerWeights, Options, layer_weights
+from ortist.engine.options import Options
 from ortist.engine.results import Costs
+from ortist.engine.values import LayerWeights, layer_weights
 from ortist.export.costs import STATISTICS, TERMS
 from ortist.export.costs.term import Part, Term
 from ortist.models.layers import IMAGE, LAYERS

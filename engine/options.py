@@ -1,38 +1,90 @@
-"""The options of a run."""
+"""The options of a run, each told once: its default, what is accepted, and what it is for.
+
+The command line, ``--vary``, files of options and the documentation of :class:`Options` are made
+from that.
+"""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from numbers import Integral, Real
-from typing import Any, TypeAlias, TypeGuard
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from ortist.engine.images import MAX_PIXELS, MIN_SIDE, ImageSource
-from ortist.engine.schedule import Schedule, parse_schedule
-from ortist.export.costs import STATISTICS, TERMS
+from ortist.engine.schedule import Schedule
+from ortist.engine.values import (
+    WEIGHT,
+    Changing,
+    Choice,
+    Kind,
+    Layers,
+    LayerWeights,
+    Number,
+    Shares,
+    Start,
+    Terms,
+    Whole,
+    YesNo,
+)
+from ortist.export.costs import STATISTICS
 from ortist.export.costs.term import Term
-from ortist.models.errors import InputError, shown
-from ortist.models.layers import IMAGE, LAYERS, POOLINGS
+from ortist.models.errors import InputError
+from ortist.models.layers import LAYERS, POOLINGS
 
 INITS = ("noise", "content", "blank", "uniform", "normal", "style")
 OPTIMIZERS = ("adam", "lbfgs")
-ADAM_ONLY = ("learning_rate", "averaging")
-"""Options that mean nothing to other optimizers, which therefore refuse them."""
-LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
-"""Layers with their weights, or names that get equal weights of sum 1."""
 MAX_STYLE_SCALE = 1000.0
-_TERM_NAME = re.compile(r"[A-Za-z0-9_]+")
-MAX_WHOLE = 10**18
-"""Largest size or number of steps: what is computed of them stays within the floats."""
 
 
-def layer_weights(layers: LayerWeights) -> dict[str, float]:
-    """Return the weight of each layer; n names without weights get 1/n each."""
-    if isinstance(layers, Mapping):
-        return dict(layers)
-    return {layer: 1.0 / len(layers) for layer in layers}
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What is told of an option.
+
+    Attributes:
+        name: the field of :class:`Options`.
+        default: its value there; None for what follows from other options.
+        kind: what is accepted.
+        panel: under which heading the command's help has it.
+        about: what it is for.
+        flag: as the command writes it, if that is not its name; empty for what is Python only.
+        needs: what other options must be for any value but the default.
+    """
+
+    name: str = ""
+    default: Any
+    kind: Kind
+    panel: str
+    about: str
+    flag: str | None = None
+    needs: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self, value: Any) -> None:
+        """Raise InputError unless the option may have this value."""
+        if not (value is None and self.default is None):
+            self.kind.check(self.name, value)
+
+    def check_needs(self, options: Options) -> None:
+        """Raise InputError if it is set although another option makes it meaningless."""
+        for other, needed in self.needs.items():
+            actual = getattr(options, other)
+            if actual != needed and self._is_set(getattr(options, self.name)):
+                raise InputError(f"{self.name} is for {needed}, but {other} is {actual}")
+
+    def _is_set(self, value: Any) -> bool:
+        plain = self.kind.plain
+        return bool(plain(self.name, value) != plain(self.name, self.default))
+
+
+def _option(default: Any, kind: Kind, panel: str, about: str, **more: Any) -> Any:
+    option = Option(default=default, kind=kind, panel=panel, about=about, **more)
+    if isinstance(default, dict):
+        return field(default_factory=dict, hash=False, metadata={"option": option})
+    return field(default=default, metadata={"option": option})
+
+
+_ADAM = {"optimizer": "adam"}
+_SIZE, _RUN, _COSTS = "Size", "Optimization", "Costs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,112 +92,169 @@ class Options:
     """What to paint and how; immutable, checked when made.
 
     The defaults are the recipe of the reference notebook (Gatys et al. 2015, arXiv:1508.06576).
-
-    Attributes:
-        size: longer side of the picture in pixels; the content's aspect ratio is kept.
-        width: width in pixels; with ``height`` also given the content is stretched to both,
-            alone it keeps the aspect ratio. Overrides ``size``.
-        height: height in pixels, as ``width``.
-        steps: number of evaluations of the cost and its gradient, over all scales.
-        scales: number of sizes, growing by √2, that the picture is painted in one after the other;
-            None is 1 up to 512 pixels on the longer side and where ``init`` is a picture, else as
-            many as there are from 256 pixels on.
-        optimizer: ``"adam"`` or ``"lbfgs"``, which needs fewer steps.
-        learning_rate: Adam's learning rate in units of pixel values (0..255); may change over the
-            run, see :func:`~ortist.engine.schedule.parse_schedule`.
-        averaging: decay of the mean of Adam's iterates that is the picture; 0 is the last iterate.
-        alpha: weight of the content cost in J = alpha * J_content + beta * J_style; with Adam it
-            may change over the run, as may ``beta``.
-        beta: weight of the style cost.
-        normalize: whether each cost's weight is divided by the mean absolute derivative of the cost
-            by a pixel, measured near the start.
-        content_layers: content layers, each with its weight, or names that share a sum of 1.
-        style_layers: style layers and weights (the paper's lambda), likewise.
-        style_weights: weight of each style picture when there are several, scaled to a sum of 1;
-            equal by default. Their statistics are averaged.
-        tv: weight of the total variation cost (0 is none).
-        pooling: ``"average"``, ``"max"`` or ``"l2"``, the root of the mean of squares.
-        rescaled: whether average and L2 pooling are multiplied by what keeps activations as large
-            as max pooling does.
-        statistic: what of a layer's activations is style: ``"gram"``, the Gram matrix, or ``"w2"``,
-            mean and covariance, compared by the 2-Wasserstein distance.
-        init: where the optimization starts: ``"noise"`` mixes uniform(-20, 20) noise around the
-            network's mean color with the content, ``"content"`` is the content image,
-            ``"blank"`` the mean color, ``"uniform"`` and ``"normal"`` noise over all pixel
-            values, ``"style"`` noise in the colors of the style; anything else is an image.
-        noise_ratio: share of noise in the ``"noise"`` start, 0..1.
-        style_scale: size of the style image relative to the picture (1: the same area; its
-            aspect ratio is kept), up to 1000. Larger values give larger strokes.
-        terms: terms of one's own, each with its layers, ``"image"`` among them, and their weights:
-            summands of J beside content, style and variation.
-        seed: seed of the noise; the same inputs, seed and threads give the same bytes.
-        max_pixels: largest number of pixels accepted for an input or the picture.
-
-    Raises:
-        InputError: for a value out of range; the message names the option and what is accepted.
     """
 
-    size: int = 512
-    width: int | None = None
-    height: int | None = None
-    steps: int = 200
-    scales: int | None = None
-    optimizer: str = "adam"
-    learning_rate: float | str = 2.0
-    averaging: float = 0.0
-    alpha: float | str = 10.0
-    beta: float | str = 40.0
-    normalize: bool = False
-    content_layers: LayerWeights = ("conv4_2",)
-    style_layers: LayerWeights = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
-    style_weights: Sequence[float] | None = None
-    tv: float = 0.0
-    pooling: str = "average"
-    rescaled: bool = False
-    statistic: str = "gram"
-    init: ImageSource = "noise"
-    noise_ratio: float = 0.6
-    style_scale: float = 1.0
-    terms: Mapping[Term, LayerWeights] = field(default_factory=dict, hash=False)
-    seed: int = 0
-    max_pixels: int = MAX_PIXELS
+    size: int = _option(
+        512,
+        Whole(MIN_SIDE),
+        _SIZE,
+        "Longer side of the picture in pixels; the content's aspect ratio is kept.",
+    )
+    width: int | None = _option(
+        None,
+        Whole(MIN_SIDE),
+        _SIZE,
+        "Width in pixels, in place of the size. Alone it keeps the aspect ratio; with the height"
+        " the content is stretched to both.",
+    )
+    height: int | None = _option(
+        None, Whole(MIN_SIDE), _SIZE, "Height in pixels, in place of the size, as the width."
+    )
+    style_scale: float = _option(
+        1.0,
+        Number(
+            f"numbers above 0 up to {MAX_STYLE_SCALE:g}", lambda scale: 0 < scale <= MAX_STYLE_SCALE
+        ),
+        _SIZE,
+        "Size of the style picture relative to the painting's (1: the same area); larger gives"
+        " larger strokes.",
+    )
+    max_pixels: int = _option(
+        MAX_PIXELS,
+        Whole(MIN_SIDE**2),
+        _SIZE,
+        "Most pixels accepted for any picture, read or painted.",
+    )
+    steps: int = _option(
+        200,
+        Whole(1),
+        _RUN,
+        "Number of evaluations of the cost and its gradient, over all scales.",
+    )
+    scales: int | None = _option(
+        None,
+        Whole(1),
+        _RUN,
+        "Number of sizes, each 1.4 times the last, to paint in. By default 1 up to 512 pixels and"
+        " where the start is a picture, else as many as there are from 256 pixels on.",
+    )
+    optimizer: str = _option(
+        "adam", Choice(OPTIMIZERS), _RUN, "The optimizer; lbfgs needs fewer steps."
+    )
+    learning_rate: float | str = _option(
+        2.0,
+        Changing(positive=True),
+        _RUN,
+        "Adam's learning rate, in pixel values (0..255); it may change over the run, as alpha.",
+        needs=_ADAM,
+    )
+    averaging: float = _option(
+        0.0,
+        Number("0 to below 1", lambda decay: 0 <= decay < 1),
+        _RUN,
+        "Decay of the mean of Adam's iterates that is the picture; 0 takes the last one.",
+        needs=_ADAM,
+    )
+    init: ImageSource = _option(
+        "noise",
+        Start(INITS),
+        _RUN,
+        "Where to start: noise around the network's mean color mixed with the content, the content,"
+        " the mean color, noise over all pixel values, noise in the style's colors, or a picture.",
+    )
+    noise_ratio: float = _option(
+        0.6,
+        Number("0 to 1", lambda ratio: 0 <= ratio <= 1),
+        _RUN,
+        "Share of noise in the noise start, 0..1.",
+    )
+    seed: int = _option(
+        0,
+        Whole(0, float("inf")),
+        _RUN,
+        "Seed of the noise; the same inputs, seed and threads give the same bytes.",
+    )
+    alpha: float | str = _option(
+        10.0,
+        Changing(),
+        _COSTS,
+        "Weight of the content cost in J = alpha·content + beta·style + tv·variation. With Adam it"
+        " may change over the run, as in 1,10@0.3: from 1 to 10 at 30 %.",
+    )
+    beta: float | str = _option(
+        40.0, Changing(), _COSTS, "Weight of the style cost; it may change likewise."
+    )
+    tv: float = _option(0.0, WEIGHT, _COSTS, "Weight of the total variation cost, against speckle.")
+    normalize: bool = _option(
+        False,
+        YesNo(),
+        _COSTS,
+        "Divide the weight of each cost by the mean absolute derivative of the cost by a pixel,"
+        " measured near the start.",
+        flag="--normalize/--no-normalize",
+    )
+    content_layers: LayerWeights = _option(
+        ("conv4_2",),
+        Layers(),
+        _COSTS,
+        f"Content layer, {LAYERS[0]} .. {LAYERS[-1]}; without weights all count the same.",
+        flag="--content-layer",
+    )
+    style_layers: LayerWeights = _option(
+        ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+        Layers(),
+        _COSTS,
+        "Style layer and its weight (the paper's lambda), likewise.",
+        flag="--style-layer",
+    )
+    style_weights: Sequence[float] | None = _option(
+        None,
+        Shares(),
+        _COSTS,
+        "Weight of a style picture, one per picture, by which their statistics are averaged; all"
+        " the same by default.",
+        flag="--style-weight",
+    )
+    pooling: str = _option(
+        "average",
+        Choice(POOLINGS),
+        _COSTS,
+        "How the network pools; l2 is the root of the mean of squares.",
+    )
+    rescaled: bool = _option(
+        False,
+        YesNo(),
+        _COSTS,
+        "Multiply average and L2 pooling by what keeps activations as large as max pooling does.",
+        flag="--rescaled/--not-rescaled",
+    )
+    statistic: str = _option(
+        "gram",
+        Choice(STATISTICS),
+        _COSTS,
+        "What of a layer's activations is style: gram, the Gram matrix, or w2, mean and covariance,"
+        " compared by the 2-Wasserstein distance.",
+    )
+    terms: Mapping[Term, LayerWeights] = _option(
+        {},
+        Terms(),
+        _COSTS,
+        "Terms of one's own, each with its layers, image among them, and their weights: summands of"
+        " J beside content, style and variation.",
+        flag="",
+    )
 
     def __post_init__(self) -> None:
-        """Check every value."""
-        for name in ("size", "width", "height"):
-            self._check_whole(name, MIN_SIDE)
-        self._check_whole("scales", 1)
-        self._check_whole("steps", 1)
-        self._check_whole("seed", 0, math.inf)
-        self._check_whole("max_pixels", MIN_SIDE**2)
-        for name in ("normalize", "rescaled"):
-            if not isinstance(getattr(self, name), bool):
-                value = shown(getattr(self, name))
-                raise InputError(f"{name} is {value}, accepted are true and false")
-        _check_weight("tv", self.tv)
-        self._check_optimizer()
-        if not (_is_finite(self.style_scale) and 0 < self.style_scale <= MAX_STYLE_SCALE):
-            raise InputError(
-                f"style_scale is {shown(self.style_scale)}, accepted are numbers above 0"
-                f" up to {MAX_STYLE_SCALE:g}"
-            )
-        if not (_is_finite(self.noise_ratio) and 0 <= self.noise_ratio <= 1):
-            raise InputError(f"noise_ratio is {shown(self.noise_ratio)}, accepted are 0 to 1")
-        check_choice("pooling", self.pooling, POOLINGS)
-        check_choice("statistic", self.statistic, STATISTICS)
-        self._check_layers()
-        if self.style_weights is not None:
-            self._check_style_weights()
-        self._check_terms()
-
-    def _check_whole(self, name: str, least: int, most: float = MAX_WHOLE) -> None:
-        value = getattr(self, name)
-        optional = name in ("width", "height", "scales") and value is None
-        whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if not optional and not (whole and value >= least):
-            raise InputError(f"{name} is {shown(value)}, accepted are whole numbers from {least}")
-        if not optional and value > most:
-            raise InputError(f"{name} is too large, accepted are whole numbers up to {most}")
+        """Check every value, and those that go together."""
+        for option in OPTIONS.values():
+            option.check(getattr(self, option.name))
+        for option in OPTIONS.values():
+            option.check_needs(self)
+        for name in ("alpha", "beta"):
+            if self.optimizer == "lbfgs" and not self.schedule(name).is_constant:
+                raise InputError(f"{name} changes over the run, for which optimizer must be adam")
+        if not len(self.content_layers) and not len(self.style_layers):
+            raise InputError("content_layers and style_layers are both empty")
 
     @property
     def starts_from_picture(self) -> bool:
@@ -154,93 +263,23 @@ class Options:
 
     def schedule(self, name: str) -> Schedule:
         """Return ``alpha``, ``beta`` or ``learning_rate`` over the run."""
-        return parse_schedule(name, getattr(self, name), positive=name == "learning_rate")
-
-    def _check_optimizer(self) -> None:
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        if not (_is_finite(self.averaging) and 0 <= self.averaging < 1):
-            raise InputError(f"averaging is {shown(self.averaging)}, accepted are 0 to below 1")
-        self.schedule("learning_rate")
-        for name in ADAM_ONLY:
-            if self.optimizer != "adam" and getattr(self, name) != getattr(Options, name):
-                raise InputError(f"{name} is for adam, but optimizer is {self.optimizer}")
-        for name in ("alpha", "beta"):
-            schedule = self.schedule(name)
-            if self.optimizer == "lbfgs" and not schedule.is_constant:
-                raise InputError(f"{name} changes over the run, for which optimizer must be adam")
-
-    def _check_layers(self) -> None:
-        for name in ("content_layers", "style_layers"):
-            self._check_weighted(name, getattr(self, name), LAYERS)
-        if not len(self.content_layers) and not len(self.style_layers):
-            raise InputError("content_layers and style_layers are both empty")
-
-    def _check_weighted(self, name: str, layers: Any, accepted: Collection[str]) -> None:
-        check_layers(name, layers, accepted)
-        for layer, weight in layer_weights(layers).items():
-            if list(layers).count(layer) > 1:
-                raise InputError(f"{name} has {layer} twice")
-            _check_weight(f"{name} weight of {layer}", weight)
-
-    def _check_terms(self) -> None:
-        if not isinstance(self.terms, Mapping):
-            raise InputError(f"terms is {shown(self.terms)}, accepted is a mapping from terms")
-        names = set(TERMS)
-        for term, layers in self.terms.items():
-            if not isinstance(term, Term):
-                raise InputError(f"terms has {shown(term)}, accepted are instances of Term")
-            if not _TERM_NAME.fullmatch(term.name) or term.name in names:
-                raise InputError(
-                    f"terms has one named {shown(term.name)}, accepted are letters, digits and _,"
-                    f" and each name once, but {', '.join(TERMS)}"
-                )
-            names.add(term.name)
-            self._check_weighted(f"layers of {term.name}", layers, (*LAYERS, IMAGE))
-
-    def _check_style_weights(self) -> None:
-        weights = _members("style_weights", self.style_weights, "is a sequence of numbers")
-        for weight in weights:
-            _check_weight("style_weights", weight)
-        if not sum(weights):
-            raise InputError("style_weights are all 0, accepted is a sum above 0")
-        if not _is_finite(sum(weights)):
-            raise InputError("style_weights have an infinite sum, accepted is a finite one")
+        schedule = OPTIONS[name].kind.plain(name, getattr(self, name))
+        assert isinstance(schedule, Schedule)
+        return schedule
 
 
-def check_choice(name: str, value: object, accepted: Collection[str]) -> None:
-    """Raise InputError, which calls it ``name``, unless ``value`` is one of those accepted."""
-    # Not `in` alone: arrays compare by element.
-    if not (isinstance(value, str) and value in accepted):
-        raise InputError(f"{name} is {shown(value)}, accepted are {', '.join(accepted)}")
+OPTIONS = {item.name: replace(item.metadata["option"], name=item.name) for item in fields(Options)}
+"""All options by name, in the order of the command's help."""
 
 
-def check_layers(name: str, layers: object, accepted: Collection[str] = LAYERS) -> None:
-    """Raise InputError, which calls them ``name``, unless ``layers`` is a collection of layers."""
-    for layer in _members(name, layers, "are several layers, as in ('conv1_1',)"):
-        if not (isinstance(layer, str) and layer in accepted):
-            raise InputError(
-                f"{name} has unknown layer {shown(layer)}, accepted are {', '.join(accepted)}"
-            )
+def _described(option: Option) -> str:
+    text = f"{option.name}: {option.about}"
+    return textwrap.fill(text, 96, initial_indent=" " * 8, subsequent_indent=" " * 12)
 
 
-def _members(name: str, value: object, accepted: str) -> list[Any]:
-    """Return what a collection contains; InputError if it is none, or a text."""
-    try:
-        if isinstance(value, Collection) and not isinstance(value, str | bytes):
-            return list(value)
-    except TypeError:  # an array without dimensions
-        pass
-    raise InputError(f"{name} is {shown(value)}, accepted {accepted}")
-
-
-def _check_weight(name: str, value: object) -> None:
-    if not (_is_finite(value) and value >= 0):
-        raise InputError(f"{name} is {shown(value)}, accepted are finite numbers from 0")
-
-
-def _is_finite(value: object) -> TypeGuard[float]:
-    """Whether this is a number that a float can hold."""
-    try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an int beyond the floats
-        return False
+if Options.__doc__:  # which `python -OO` leaves out
+    Options.__doc__ += "\n    Attributes:\n" + "\n".join(map(_described, OPTIONS.values()))
+    Options.__doc__ += (
+        "\n\n    Raises:\n        InputError: for a value out of range; the message names the"
+        " option and what is accepted.\n    "
+    )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ortist.engine.options import ADAM_ONLY, Options
+from ortist.engine.options import OPTIONS, Options
 from ortist.models.errors import InputError, shown
 from ortist.models.files import read_regular, reason
 
@@ -37,18 +37,17 @@ class Recipe:
 
         Any of size, width and height replaces them all. The recipe's ``beta`` and ``tv`` suit the
         size of its costs: they are left out with another ``statistic`` or ``normalize``, as is what
-        is for Adam with another ``optimizer``.
+        needs another option to be otherwise than it is chosen.
 
         Raises:
             InputError: for an unknown option or a value out of range.
         """
         values = self._merged(chosen)
-        known = [item.name for item in fields(Options)]
         for name in values:
-            if name not in known:
+            if name not in OPTIONS:
                 raise InputError(
                     f"recipe {self.name} has unknown option {shown(name)}, accepted are"
-                    f" {', '.join(known)}"
+                    f" {', '.join(OPTIONS)}"
                 )
         return Options(**values)
 
@@ -61,8 +60,10 @@ class Recipe:
             own = self.options.get(name, getattr(Options, name))
             if not _equal(chosen.get(name, own), own):
                 left_out |= {"beta", "tv"}
-        if not _equal(chosen.get("optimizer", "adam"), "adam"):
-            left_out |= set(ADAM_ONLY)
+        for option in OPTIONS.values():
+            for other, needed in option.needs.items():
+                if not _equal(chosen.get(other, needed), needed):
+                    left_out.add(option.name)
         kept = {name: value for name, value in self.options.items() if name not in left_out}
         return {**kept, **chosen}
 
@@ -72,38 +73,19 @@ def _equal(value: object, own: object) -> bool:
     return type(value) is type(own) and value == own
 
 
-_PAINTING = {
-    "optimizer": "lbfgs",
-    "init": "content",
-    # Costs by W₂² are less curved than by Gram matrices: half the steps bring J as far down, also
-    # the J of Gram matrices. Where that loses the content at its minimum, this keeps it.
-    "statistic": "w2",
-    "beta": 160.0,
-    "tv": 20.0,
-}
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("notebook", "the reference notebook: 200 steps of Adam from noise", {"scales": 1}),
-        Recipe(
-            "perceptual",
-            "from a blank canvas, the content first and the style later",
-            {
-                "init": "blank",
-                "scales": 1,
-                "normalize": True,
-                "alpha": 1.0,
-                "beta": "0,6@0.5",
-                "learning_rate": 8.0,
-                "averaging": 0.9,
-                "steps": 150,
-            },
-        ),
-        Recipe("draft", "a first look: few steps", {**_PAINTING, "steps": 30}),
-        Recipe("standard", "what most pictures want", {**_PAINTING, "steps": 80}),
-        Recipe("fine", "many steps", {**_PAINTING, "steps": 200}),
-    )
-}
+def _shipped() -> dict[str, Recipe]:
+    """Return the recipes of the package, in the order of their file."""
+    tables = tomllib.loads(Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8"))
+
+    def made(name: str) -> Recipe:
+        values = dict(tables[name])
+        about, base = values.pop("about"), values.pop("recipe", None)
+        return Recipe(name, about, made(base)._merged(values) if base else values)
+
+    return {name: made(name) for name in tables}
+
+
+RECIPES = _shipped()
 
 
 def find_recipe(name: str) -> Recipe:

@@ -22,7 +22,7 @@ from ortist.cli.stylize import stylize
 from ortist.engine import LAYERS, Engine, Options
 from ortist.engine.engine import WINOGRAD_MIN_PIXELS
 from ortist.engine.images import read_image, write_image
-from ortist.engine.options import OPTIMIZERS
+from ortist.engine.options import OPTIMIZERS, OPTIONS
 from ortist.models.winograd import WINOGRAD_BLOCK
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -216,14 +216,18 @@ def test_several_styles_are_blended(ortist: Ortist, tmp_path: Path) -> None:
     assert both != alone
 
 
-def test_every_option_of_a_run_can_be_given_and_has_its_default_from_the_recipe() -> None:
+def test_every_option_of_a_run_can_be_given_and_has_its_default_from_the_recipe(
+    ortist: Ortist,
+) -> None:
     parameters = inspect.signature(stylize).parameters
-    in_plural = {"content_layers", "style_layers", "style_weights"}
-    for field in fields(Options):
-        if field.name == "terms":  # which are Python
+    text = ortist("stylize", "--help").out
+    for item in fields(Options):
+        if item.name == "terms":  # which are Python
             continue
-        name = field.name.removesuffix("s") if field.name in in_plural else field.name
-        assert parameters[name].default is None, name
+        assert parameters[item.name].default is None, item.name
+        flag = (OPTIONS[item.name].flag or f"--{item.name.replace('_', '-')}").split("/")[0]
+        assert f"{flag} " in text, item.name
+    assert all(f"[default: ({value})]" in text for value in (512, 80, 160, "lbfgs", "w2"))
 
 
 def test_options_win_over_the_recipe(ortist: Ortist, tmp_path: Path) -> None:
@@ -272,8 +276,8 @@ INVALID = {
         (*OUT, "--content-layer", "conv1_1:1", "--content-layer", "conv2_1"),
         "--content-layer conv2_1 has no weight but others have; give all or none",
     ),
-    "negative": ((*OUT, "--alpha", "-1"), "alpha is '-1', accepted are numbers from 0"),
-    "infinite": ((*OUT, "--beta", "inf"), "beta is 'inf', accepted are numbers from 0"),
+    "negative": ((*OUT, "--alpha", "-1"), "alpha is -1.0, accepted are numbers from 0"),
+    "infinite": ((*OUT, "--beta", "inf"), "beta is inf, accepted are numbers from 0"),
     "not a number": ((*OUT, "--style-layer", "conv1_1:nan"), "weight of conv1_1 is nan, accepted"),
     "style weights": (
         (*OUT, "--style-weight", "1", "--style-weight", "2"),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from ortist.engine.objective import Objective, weighted_parts
-from ortist.engine.options import Options, layer_weights
+from ortist.engine.options import Options
+from ortist.engine.values import layer_weights
 from ortist.export.builder import GraphBuilder
 from ortist.export.costs.content import Content
 from ortist.export.costs.gram import Gram

@@ -383,6 +383,7 @@ def test_variations() -> None:
         ("tv", "1e3", 1000.0),
         ("alpha", "10", 10.0),
         ("beta", "1|10", "1|10"),
+        ("learning_rate", "1,2@0.5", "1,2@0.5"),
         ("pooling", "max", "max"),
         ("normalize", "Yes", True),
         ("style_layers", "conv1_1+conv2_1", ["conv1_1", "conv2_1"]),

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch.nn import functional
 
-from ortist.engine.options import Options, layer_weights
+from ortist.engine.options import Options
+from ortist.engine.values import layer_weights
 from ortist.export.weights import ConvWeights, VGG19Weights
 from ortist.models.layers import LAYERS
 

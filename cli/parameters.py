@@ -1,0 +1,98 @@
+"""Parameters that several commands have, those of all options among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ortist.engine.engine import KERNELS
+from ortist.engine.options import OPTIONS, Option
+from ortist.engine.recipes import DEFAULT_RECIPE, find_recipe
+from ortist.engine.values import YesNo
+
+# What cannot be read is told by what reads it, in one line and without the usage.
+output_option = partial(typer.Option, readable=False, rich_help_panel="Output")
+_machine = partial(typer.Option, readable=False, rich_help_panel="Machine")
+
+Force = Annotated[bool, output_option("-f", "--force", help="Replace existing files.")]
+Quiet = Annotated[bool, output_option("-q", "--quiet", help="Show nothing but errors.")]
+DeviceName = Annotated[
+    str, _machine("--device", help="auto, cpu, cuda, or the name of an ONNX Runtime provider.")
+]
+Threads = Annotated[
+    int | None, _machine("--threads", min=1, help="CPU threads.", show_default="all cores")
+]
+Kernel = Annotated[
+    str,
+    _machine("--kernel", metavar="|".join(KERNELS), help="How convolutions are computed."),
+]
+ModelsFolder = Annotated[
+    Path | None,
+    _machine(
+        "--models", metavar="DIR", help="Models made by ortist export.", show_default="as shipped"
+    ),
+]
+
+
+def takes_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of all options in place of its parameter ``chosen``.
+
+    There it gets the values of those that were given, by name.
+    """
+
+    def run(**values: Any) -> None:
+        texts = {name: values.pop(name) for name in _ON_COMMAND_LINE}
+        given = {name: text for name, text in texts.items() if text is not None}
+        chosen = {name: _value(OPTIONS[name], text) for name, text in given.items()}
+        command(**values, chosen=chosen)
+
+    own = signature(command, eval_str=True)
+    parameters = list(_with_options(own.parameters.values()))
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
+
+
+_ON_COMMAND_LINE = [name for name, option in OPTIONS.items() if option.flag != ""]
+
+
+def _flag(option: Option) -> str:
+    return option.flag or "--" + option.name.replace("_", "-")
+
+
+def _value(option: Option, given: Any) -> Any:
+    """Return the value of what was given, a text, several, or whether a flag was."""
+    return given if isinstance(given, bool) else option.kind.read(_flag(option), given)
+
+
+def _with_options(own: Any) -> Iterator[Parameter]:
+    defaults = find_recipe(DEFAULT_RECIPE).with_options()
+    for parameter in own:
+        if parameter.name != "chosen":
+            yield parameter.replace(kind=Parameter.KEYWORD_ONLY)
+            continue
+        for name in _ON_COMMAND_LINE:
+            annotation = _annotation(OPTIONS[name], getattr(defaults, name))
+            yield Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _annotation(option: Option, default: Any) -> Any:
+    """Return what the parser makes the flag of; its values stay texts, which the option reads."""
+    shown = isinstance(default, str | int | float) and not isinstance(default, bool)
+    if isinstance(default, float):
+        default = f"{default:g}"
+    declared = typer.Option(
+        _flag(option),
+        metavar=None if isinstance(option.kind, YesNo) else option.kind.metavar,
+        help=option.about,
+        rich_help_panel=option.panel,
+        show_default=str(default) if shown else False,
+    )
+    text: Any = list[str] if option.kind.several else str
+    return Annotated[(bool if isinstance(option.kind, YesNo) else text) | None, declared]

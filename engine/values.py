@@ -1,0 +1,293 @@
+"""Kinds of values that options have: what is accepted, and how it is written as text."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar, TypeAlias, TypeGuard
+
+from ortist.engine.schedule import parse_schedule
+from ortist.export.costs import TERMS
+from ortist.export.costs.term import Term
+from ortist.models.errors import InputError, shown
+from ortist.models.layers import IMAGE, LAYERS
+
+LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
+"""Layers with their weights, or names that get equal weights of sum 1."""
+MAX_WHOLE = 10**18
+"""Largest size or number of steps: what is computed of them stays within the floats."""
+_TERM_NAME = re.compile(r"[A-Za-z0-9_]+")
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+class Kind(ABC):
+    """A kind of values.
+
+    Attributes:
+        metavar: what stands for a value in the help of a command.
+        several: whether a value is written as several texts.
+    """
+
+    metavar: str
+    several: ClassVar[bool] = False
+
+    @abstractmethod
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError, which calls the option ``name``, unless the value is accepted."""
+
+    def read(self, name: str, text: Any) -> Any:
+        """Return what a text, or a list of several, says, or the text as it is: check refuses it.
+
+        Raises:
+            InputError: for what would read as another value than was meant.
+        """
+        return text
+
+    def plain(self, name: str, value: Any) -> Any:
+        """Return an accepted value as what it means, which is equal for equal meanings."""
+        return value
+
+
+class Whole(Kind):
+    """Whole numbers in a range."""
+
+    metavar = "N"
+
+    def __init__(self, least: int, most: float = MAX_WHOLE) -> None:
+        self._least, self._most = least, most
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError unless it is a whole number in the range."""
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not (whole and value >= self._least):
+            raise InputError(
+                f"{name} is {shown(value)}, accepted are whole numbers from {self._least}"
+            )
+        if value > self._most:
+            raise InputError(f"{name} is too large, accepted are whole numbers up to {self._most}")
+
+    def read(self, name: str, text: str) -> Any:
+        """Return the number, or the text."""
+        return _number(int, text)
+
+
+class Number(Kind):
+    """Finite numbers in a range.
+
+    Args:
+        accepted: the range in words.
+        fits: whether a number is in it.
+    """
+
+    metavar = "X"
+
+    def __init__(self, accepted: str, fits: Callable[[float], bool]) -> None:
+        self._accepted, self._fits = accepted, fits
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError unless it is a finite number in the range."""
+        if not (_is_finite(value) and self._fits(value)):
+            raise InputError(f"{name} is {shown(value)}, accepted are {self._accepted}")
+
+    def read(self, name: str, text: str) -> Any:
+        """Return the number, or the text."""
+        return _number(float, text)
+
+
+WEIGHT = Number("finite numbers from 0", lambda value: value >= 0)
+
+
+@dataclass(frozen=True)
+class Changing(Kind):
+    """Numbers that may change over the run, see :func:`~ortist.engine.schedule.parse_schedule`.
+
+    Attributes:
+        positive: whether 0 is refused.
+    """
+
+    positive: bool = False
+    metavar = "VALUES"
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError unless it is a number or a schedule."""
+        self.plain(name, value)
+
+    def read(self, name: str, text: str) -> Any:
+        """Return the number, or the text, which may be a schedule."""
+        return _number(float, text)
+
+    def plain(self, name: str, value: Any) -> Any:
+        """Return the schedule."""
+        return parse_schedule(name, value, positive=self.positive)
+
+
+class Choice(Kind):
+    """One of some words."""
+
+    def __init__(self, words: Collection[str]) -> None:
+        self._words = words
+        self.metavar = "|".join(words)
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError unless it is one of the words."""
+        check_choice(name, value, self._words)
+
+
+class YesNo(Kind):
+    """True or false; as a flag, one for each."""
+
+    metavar = "BOOLEAN"
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError unless it is a bool."""
+        if not isinstance(value, bool):
+            raise InputError(f"{name} is {shown(value)}, accepted are true and false")
+
+    def read(self, name: str, text: str) -> bool:
+        """Return what the text says."""
+        if text.lower() not in _BOOLEANS:
+            raise InputError(f"{name} is {shown(text)}, accepted are {', '.join(_BOOLEANS)}")
+        return _BOOLEANS[text.lower()]
+
+
+class Layers(Kind):
+    """Layers of the network, all or none with a weight."""
+
+    metavar = "NAME[:WEIGHT]"
+    several = True
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError unless they are layers with weights, or names."""
+        check_weighted(name, value, LAYERS)
+
+    def read(self, name: str, text: Sequence[str]) -> LayerWeights:
+        """Return layers with their weights, or names only if no weight is given."""
+        weights: dict[str, float | None] = {}
+        for entry in text:
+            layer, colon, weight = entry.partition(":")
+            if layer in weights:
+                raise InputError(f"{name} {layer} is given twice")
+            number = _number(float, weight) if colon else None
+            if isinstance(number, str):
+                raise InputError(f"{name} {entry}: the weight '{weight}' is not a number")
+            weights[layer] = number
+        given = {layer: weight for layer, weight in weights.items() if weight is not None}
+        if given and len(given) < len(weights):
+            missing = next(layer for layer in weights if layer not in given)
+            raise InputError(f"{name} {missing} has no weight but others have; give all or none")
+        return given or list(weights)
+
+
+class Shares(Kind):
+    """Weights that are scaled to a sum of 1."""
+
+    metavar = "X"
+    several = True
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError unless they are numbers from 0 with a finite sum above 0."""
+        weights = _members(name, value, "is a sequence of numbers")
+        for weight in weights:
+            WEIGHT.check(name, weight)
+        if not sum(weights):
+            raise InputError(f"{name} are all 0, accepted is a sum above 0")
+        if not _is_finite(sum(weights)):
+            raise InputError(f"{name} have an infinite sum, accepted is a finite one")
+
+    def read(self, name: str, text: Sequence[str]) -> list[Any]:
+        """Return the numbers, those that are none as texts."""
+        return [_number(float, entry) for entry in text]
+
+
+class Start(Kind):
+    """One of some words, or a picture, which is looked at where it is read."""
+
+    def __init__(self, words: Collection[str]) -> None:
+        self.metavar = "|".join((*words, "FILE"))
+
+    def check(self, name: str, value: Any) -> None:
+        """Accept everything."""
+
+
+class Terms(Kind):
+    """Terms of one's own with their layers and weights; they are not written as text."""
+
+    metavar = ""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError unless it is a mapping from terms with names of their own to layers."""
+        if not isinstance(value, Mapping):
+            raise InputError(f"{name} is {shown(value)}, accepted is a mapping from terms")
+        names = set(TERMS)
+        for term, layers in value.items():
+            if not isinstance(term, Term):
+                raise InputError(f"{name} has {shown(term)}, accepted are instances of Term")
+            if not _TERM_NAME.fullmatch(term.name) or term.name in names:
+                raise InputError(
+                    f"{name} has one named {shown(term.name)}, accepted are letters, digits and _,"
+                    f" and each name once, but {', '.join(TERMS)}"
+                )
+            names.add(term.name)
+            check_weighted(f"layers of {term.name}", layers, (*LAYERS, IMAGE))
+
+
+def check_choice(name: str, value: object, accepted: Collection[str]) -> None:
+    """Raise InputError, which calls it ``name``, unless ``value`` is one of those accepted."""
+    # Not `in` alone: arrays compare by element.
+    if not (isinstance(value, str) and value in accepted):
+        raise InputError(f"{name} is {shown(value)}, accepted are {', '.join(accepted)}")
+
+
+def check_layers(name: str, layers: object, accepted: Collection[str] = LAYERS) -> None:
+    """Raise InputError, which calls them ``name``, unless ``layers`` is a collection of layers."""
+    for layer in _members(name, layers, "are several layers, as in ('conv1_1',)"):
+        if not (isinstance(layer, str) and layer in accepted):
+            raise InputError(
+                f"{name} has unknown layer {shown(layer)}, accepted are {', '.join(accepted)}"
+            )
+
+
+def check_weighted(name: str, layers: Any, accepted: Collection[str]) -> None:
+    """Raise InputError, which calls them ``name``, unless each layer comes once, with a weight."""
+    check_layers(name, layers, accepted)
+    for layer, weight in layer_weights(layers).items():
+        if list(layers).count(layer) > 1:
+            raise InputError(f"{name} has {layer} twice")
+        WEIGHT.check(f"{name} weight of {layer}", weight)
+
+
+def layer_weights(layers: LayerWeights) -> dict[str, float]:
+    """Return the weight of each layer; n names without weights get 1/n each."""
+    if isinstance(layers, Mapping):
+        return dict(layers)
+    return {layer: 1.0 / len(layers) for layer in layers}
+
+
+def _number(number: type[int] | type[float], text: str) -> Any:
+    """Return the text as a number if it is one."""
+    try:
+        return number(text)
+    except ValueError:
+        return text
+
+
+def _members(name: str, value: object, accepted: str) -> list[Any]:
+    """Return what a collection contains; InputError if it is none, or a text."""
+    try:
+        if isinstance(value, Collection) and not isinstance(value, str | bytes):
+            return list(value)
+    except TypeError:  # an array without dimensions
+        pass
+    raise InputError(f"{name} is {shown(value)}, accepted {accepted}")
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    """Whether this is a number that a float can hold."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an int beyond the floats
+        return False
