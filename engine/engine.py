@@ -47,8 +47,6 @@ SMALL_PIXELS = 128 * 128
 They hold memory for as long as they live, a gigabyte at a million pixels; loading one again takes a
 tenth of a second.
 """
-LARGE_PIXELS = 512 * 512
-"""Above, saving a tenth of the memory is worth a quarter of a second of loading."""
 
 
 class Engine:
@@ -191,7 +189,7 @@ class Engine:
         """Return a graph to run on these pictures; small ones share the last graphs used."""
         largest = max(pixels.shape[0] * pixels.shape[1] for pixels in pictures)
         if largest > SMALL_PIXELS:
-            return self._load(kind, choice, sparing=largest > LARGE_PIXELS)
+            return self._load(kind, choice, largest)
         with self._lock:
             known = self._graphs.get((kind, choice))
             graph = self._graphs[kind, choice] = known or Future()
@@ -200,7 +198,7 @@ class Engine:
                 self._graphs.popitem(last=False)
         if known is None:
             try:
-                graph.set_result(self._load(kind, choice))
+                graph.set_result(self._load(kind, choice, SMALL_PIXELS))
             except BaseException as error:
                 # Who waits for it gets the error; who comes later tries again.
                 with self._lock:
@@ -208,7 +206,7 @@ class Engine:
                 graph.set_exception(error)
         return graph.result()
 
-    def _load(self, kind: Kind, choice: Choice, sparing: bool = False) -> Graph:
+    def _load(self, kind: Kind, choice: Choice, pixels: int) -> Graph:
         return self._device.load(
             self._models(kind, choice),
             self._artifacts.weights(),
@@ -217,7 +215,7 @@ class Engine:
             label=self._artifacts.origin(kind, choice),
             # What runs just a few times is not worth the time of optimizing it.
             as_written=choice.key.block > 0 or kind not in self._repeated,
-            sparing=sparing,
+            pixels=pixels,
         )
 
 

@@ -30,6 +30,10 @@ _IDENTITY = (
 )
 """An ONNX model, y = x, to try a provider with."""
 _WARNING, _FATAL = 2, 4  # severities of the runtime's log
+FEW_PIXELS = 2**17
+"""Up to here, time without transposing kernels is worth an eighth of the memory."""
+MANY_PIXELS = 2**18
+"""Above, saving a tenth of the memory is worth a quarter of a second of loading."""
 _log = logging.getLogger(__name__)
 
 
@@ -123,7 +127,7 @@ class Device:
         *,
         label: str,
         as_written: bool,
-        sparing: bool = False,
+        pixels: int,
     ) -> Graph:
         """Return a serialized model ready to run.
 
@@ -135,13 +139,12 @@ class Device:
             label: what messages call the graph.
             as_written: whether to run the nodes as they are, and are ordered, in the file, but for
                 basic optimizations; such a graph loads faster.
-            sparing: whether to look for results that can take the place of what they are made of,
-                which takes time in the square of the number of nodes.
+            pixels: of the largest picture that it will run on.
 
         Raises:
             ArtifactError: if the model cannot be loaded, or is not what is expected.
         """
-        options = self._options(as_written, sparing)
+        options = self._options(as_written, pixels)
         # So the runtime opens no file, neither these again nor any other.
         options.add_external_initializers_from_files_in_memory(
             list(files), list(files.values()), [len(data) for data in files.values()]
@@ -167,7 +170,7 @@ class Device:
         # Its complaints have many lines; what matters of them is in ours.
         self._runtime.set_default_logger_severity(_FATAL)
         try:
-            session = self._session(_IDENTITY, self._options(as_written=False))
+            session = self._session(_IDENTITY, self._options(as_written=False, pixels=1))
         except Exception as error:  # the runtime's exceptions have no common base but this
             raise DeviceError(f"{self.provider} did not start: {error}") from error
         finally:
@@ -186,7 +189,7 @@ class Device:
             model, options, providers=providers, enable_fallback=0
         )
 
-    def _options(self, as_written: bool, sparing: bool = False) -> onnxruntime.SessionOptions:
+    def _options(self, as_written: bool, pixels: int) -> onnxruntime.SessionOptions:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         if self._threads > (os.cpu_count() or 1):
@@ -194,13 +197,20 @@ class Device:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Twice the peak memory for no gain in speed: sizes change from run to run.
         options.enable_mem_pattern = False
-        options.enable_mem_reuse = sparing
+        # Finding what can take the place of what takes time in the square of the number of nodes.
+        options.enable_mem_reuse = pixels > MANY_PIXELS
         if as_written:
+            levels = self._runtime.GraphOptimizationLevel
             options.execution_order = self._runtime.ExecutionOrder.PRIORITY_BASED
-            # Fused nodes are new, hence late in that order, and much waits for them.
-            options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+            # Fused nodes are new, hence late in that order, and much waits for them. So there are
+            # none but products that take a factor transposed, where memory is no concern.
+            fusing = pixels <= FEW_PIXELS
+            options.graph_optimization_level = (
+                levels.ORT_ENABLE_EXTENDED if fusing else levels.ORT_ENABLE_BASIC
+            )
             options.add_session_config_entry(
-                "optimization.disable_specified_optimizers", "MatMulAddFusion"
+                "optimization.disable_specified_optimizers",
+                "MatMulAddFusion;GemmActivationFusion",
             )
         options.use_deterministic_compute = True
         options.log_severity_level = 3

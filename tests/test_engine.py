@@ -527,10 +527,10 @@ def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyP
     alive = weakref.WeakSet[Graph]()
     load = engine._load
 
-    def watched(kind: Kind, choice: Choice, *, sparing: bool) -> Graph:
+    def watched(kind: Kind, choice: Choice, pixels: int) -> Graph:
         # Of the graphs of the scale before, none is left when those of the next are loaded.
         assert len(alive) < 2
-        graph = load(kind, choice, sparing)
+        graph = load(kind, choice, pixels)
         alive.add(graph)
         return graph
 
@@ -555,7 +555,8 @@ def test_sparing_memory_makes_no_difference_to_the_picture(
 
     plain = pictures()
     monkeypatch.setattr("ortist.engine.engine.SMALL_PIXELS", 0)
-    monkeypatch.setattr("ortist.engine.engine.LARGE_PIXELS", 0)
+    monkeypatch.setattr("ortist.engine.sessions.FEW_PIXELS", 0)
+    monkeypatch.setattr("ortist.engine.sessions.MANY_PIXELS", 0)
     assert np.array_equal(plain, pictures())
 
 
@@ -564,11 +565,11 @@ def test_a_graph_that_failed_to_load_is_tried_again(monkeypatch: pytest.MonkeyPa
     load = engine._load
     attempts = []
 
-    def failing_once(kind: Kind, choice: Choice) -> Graph:
+    def failing_once(kind: Kind, choice: Choice, pixels: int) -> Graph:
         attempts.append(kind)
         if len(attempts) == 1:
             raise ArtifactError("not now")
-        return load(kind, choice)
+        return load(kind, choice, pixels)
 
     monkeypatch.setattr(engine, "_load", failing_once)
     with pytest.raises(ArtifactError, match="not now"):
