@@ -153,8 +153,9 @@ def test_the_runtime_puts_few_nodes_of_its_own_in_graphs_with_a_memory_schedule(
     assert len(run) > 200
     names = {node.name for node in written}
     own = {node.op_type for node in run if node.name not in names}
-    # A Split takes the place of slices that make up the whole.
-    assert own == ({"FusedMatMul", "Split"} if pixels == FEW_PIXELS else set())
+    # Backwards kernels are transposed; a Split takes the place of slices that make up the whole.
+    few = {"FusedMatMul", "Split"} if "gradient" in name else {"Split"}
+    assert own == (few if pixels == FEW_PIXELS else set())
 
 
 def test_exporting_the_same_weights_again_gives_the_shipped_bytes(tmp_path: Path) -> None:
