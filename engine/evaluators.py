@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ortist.engine.optimizer import Tensor
 from ortist.engine.sessions import Graph
-from ortist.models.blocks import Map
 from ortist.models.interface import COSTS, GRADIENT, SLOPE, WEIGHTS
 from ortist.models.layers import IMAGE
 
@@ -25,7 +24,8 @@ class Fused:
 
     def __init__(self, graph: Graph, targets: Mapping[str, Tensor], like: Tensor) -> None:
         self._graph = graph
-        self._given: Mapping[str, Map] = {**targets, **graph.layout({IMAGE: like})}
+        # Placed once, so that on a GPU just the picture and its gradient travel.
+        self._given = graph.placed({**targets, **graph.layout({IMAGE: like})})
 
     def __call__(
         self, pixels: Tensor, weights: NDArray[np.float32]
@@ -56,8 +56,8 @@ class Pieces:
         like: Tensor,
     ) -> None:
         self._measure, self._compare, self._pullback = measure, compare, pullback
-        self._targets = targets
-        self._layouts = [graph.layout({IMAGE: like}) for graph in (measure, pullback)]
+        self._targets = compare.placed(targets)
+        self._layouts = [graph.placed(graph.layout({IMAGE: like})) for graph in (measure, pullback)]
 
     def __call__(
         self, pixels: Tensor, weights: NDArray[np.float32]

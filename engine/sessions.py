@@ -7,7 +7,9 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from ortist.engine.optimizer import Tensor
 from ortist.models.blocks import Map, is_map, layout
@@ -24,6 +26,9 @@ OLDEST_RUNTIME = "1.24"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _PROVIDER_OPTIONS = {_CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}}
 """TF32 has 10 bits of mantissa; an exhaustive search would be done again for every size."""
+_MEMORY = {_CUDA: "cuda"}
+"""Where providers that do not compute in the memory of the CPU have what they compute with."""
+Placed: TypeAlias = "onnxruntime.OrtValue"
 _IDENTITY = (
     b'\x08\n\x12\x00:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01'
     b"\x12\x04\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x12"
@@ -45,18 +50,19 @@ class Graph:
     Args:
         session: runs the graph.
         constants: inputs that are the same at every run.
-        run_options: onnxruntime's options for every run.
+        device: where it runs.
     """
 
     def __init__(
         self,
         session: onnxruntime.InferenceSession,
         constants: Mapping[str, Tensor],
-        run_options: onnxruntime.RunOptions,
+        device: Device,
     ) -> None:
         self._session = session
-        self._constants = constants
-        self._run_options = run_options
+        self._device = device
+        self._constants = self.placed(constants)
+        self._run_options = device.run_options()
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = [value.name for value in session.get_outputs()]
 
@@ -64,7 +70,11 @@ class Graph:
         """Return the inputs that follow from the size of the images; plain graphs have none."""
         return layout((value.name for value in self._session.get_inputs()), images)
 
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Map]) -> dict[str, Tensor]:
+    def placed(self, feeds: Mapping[str, Map]) -> dict[str, Placed]:
+        """Return inputs for several runs, put where the graph runs once and for all."""
+        return {name: self._device.place(value) for name, value in feeds.items()}
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Map | Placed]) -> dict[str, Tensor]:
         """Return the named outputs, computing only what they need.
 
         Raises:
@@ -72,13 +82,14 @@ class Graph:
         """
         if not outputs:
             return {}
-        feeds = {**self._constants, **feeds}
+        arrays = {name: value for name, value in feeds.items() if isinstance(value, np.ndarray)}
+        given = {**self._constants, **feeds, **self.placed(arrays)}
         try:
-            values = self._session.run(list(outputs), feeds, self._run_options)
+            values = self._session.run_with_ort_values(list(outputs), given, self._run_options)
         except Exception as error:  # the runtime's exceptions have no common base but this
             raise OrtistError(f"onnxruntime cannot run a graph: {error}") from error
         # As they come they keep all memory of the session alive.
-        return {name: value.copy() for name, value in zip(outputs, values, strict=True)}
+        return {name: value.numpy().copy() for name, value in zip(outputs, values, strict=True)}
 
 
 class Device:
@@ -159,10 +170,19 @@ class Device:
             _check_interface(session, expected)
         except ValueError as error:
             raise ArtifactError(f"{label} is not what it should be: {error}") from error
-        run_options = self._runtime.RunOptions()
-        run_options.only_execute_path_to_fetches = True
         names = [value.name for value in session.get_inputs()]
-        return Graph(session, constants(names), run_options)
+        return Graph(session, constants(names), self)
+
+    def place(self, array: Map) -> Placed:
+        """Return an array where graphs run: a copy, but on the CPU the array itself."""
+        kind = _MEMORY.get(self.provider, "cpu")
+        return self._runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), kind)
+
+    def run_options(self) -> onnxruntime.RunOptions:
+        """Return onnxruntime's options for runs of a graph."""
+        options = self._runtime.RunOptions()
+        options.only_execute_path_to_fetches = True
+        return options
 
     def _try_provider(self) -> None:
         """Raise DeviceError unless the provider starts."""

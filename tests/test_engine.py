@@ -34,7 +34,9 @@ from ortist.engine import (
 )
 from ortist.engine.artifacts import Choice, cache_directory
 from ortist.engine.images import resize_image, to_image, to_tensor
-from ortist.engine.sessions import Graph
+from ortist.engine.objective import weighted_parts
+from ortist.engine.sessions import Device, Graph, Placed
+from ortist.models.blocks import Map
 from ortist.models.keys import Kind
 from ortist.models.layers import POOLINGS
 
@@ -542,6 +544,35 @@ def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyP
     assert not engine._graphs
     del steps
     assert not alive
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_targets_are_placed_where_graphs_run_once(
+    monkeypatch: pytest.MonkeyPatch, pieces: bool
+) -> None:
+    placed: list[tuple[int, ...]] = []
+    place = Device.place
+
+    def counted(device: Device, array: Map) -> Placed:
+        placed.append(array.shape)
+        return place(device, array)
+
+    monkeypatch.setattr(Device, "place", counted)
+    run = Engine("cpu", 1, kernel="winograd", pieces=pieces).iterate(CONTENT, STYLE, SHORT)
+    next(run)
+    ready = len(placed)
+    next(run)
+    (height, width), costs = run.picture.shape[2:], len(weighted_parts(SHORT))
+    statistics = 8 if pieces else 0  # content, five Gram matrices, two sums of variation
+    moved = placed[ready:]
+    assert moved.count((1, 3, height, width)) == 1 + pieces
+    assert moved.count((costs,)) == 1
+    assert len(moved) == 2 + pieces + 2 * statistics
+
+
+def test_what_a_graph_returns_does_not_keep_its_memory() -> None:
+    (activation,) = Engine("cpu", 1).activations(CONTENT, ["conv1_1"]).values()
+    assert activation.base is None
 
 
 def test_sparing_memory_makes_no_difference_to_the_picture(
