@@ -156,10 +156,14 @@ def test_after_the_picture(tmp_path: Path, name: str, left: list[str]) -> None:
     assert files(tmp_path) == left
 
 
-def test_while_a_video_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reads", ["head -c 100", "cat > /dev/null"])
+def test_while_a_video_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    """Amid the frames, and when ffmpeg has them all and its end is awaited."""
     ffmpeg = tmp_path / "ffmpeg"
     ffmpeg.write_text(
-        f"#!/bin/sh\necho $$ > {tmp_path}/id\nhead -c 100\nkill -TERM $PPID\nexec sleep 600\n"
+        f"#!/bin/sh\necho $$ > {tmp_path}/id\n{reads}\nkill -TERM $PPID\nexec sleep 600\n"
     )
     ffmpeg.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ffmpeg))
