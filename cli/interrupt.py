@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from enum import Enum, auto
 from types import FrameType
 
@@ -55,12 +56,14 @@ class Interrupts:
     def __init__(self) -> None:
         self.requested = False
         self.written: object = None
+        self._installed = False
         self._raised = False
         self._reaction = _Reaction.EXIT
         self._message = "interrupted"
 
     def install(self) -> None:
         """Take over the signals, but for those that the process was told to ignore (nohup)."""
+        self._installed = True
         sys.unraisablehook = _unraisable
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -71,6 +74,27 @@ class Interrupts:
         self.written = None
         self._message = "interrupted"
         self._reaction = _Reaction.RAISE
+
+    def cancel_with(self, cancel: Callable[[], None]) -> None:
+        """Tell how to end an evaluation, which :class:`Interrupted` reaches only when it is done.
+
+        A thread does, woken by the first signal.
+        """
+        if not self._installed:
+            return
+        import threading
+
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+
+        def wait() -> None:
+            os.read(reading, 1)
+            # Else the handler has raised, or there is something to keep and the step is finished.
+            if self._reaction is _Reaction.RAISE:
+                cancel()
+
+        threading.Thread(target=wait, daemon=True).start()
+        signal.set_wakeup_fd(writing)
 
     def promise(self, product: str) -> None:
         """Tell what the command is going to write: ``"the picture"``."""

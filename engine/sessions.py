@@ -64,7 +64,7 @@ class Graph:
         """Return the named outputs, computing only what they need.
 
         Raises:
-            OrtistError: if that fails, for example for want of memory.
+            OrtistError: if that fails, for example for want of memory, or is canceled.
         """
         if not outputs:
             return {}
@@ -72,6 +72,8 @@ class Graph:
         try:
             values = self._session.run(list(outputs), feeds, self._run_options)
         except Exception as error:  # the runtime's exceptions have no common base but this
+            if self._run_options.terminate:
+                raise OrtistError("the engine was canceled") from error
             raise OrtistError(f"onnxruntime cannot run a graph: {error}") from error
         # As they come they keep all memory of the session alive.
         return {name: value.copy() for name, value in zip(outputs, values, strict=True)}
@@ -98,6 +100,8 @@ class Device:
         self._runtime = import_runtime()
         _check_version(self._runtime)
         self._threads = threads or 0
+        self._run_options = self._runtime.RunOptions()
+        self._run_options.only_execute_path_to_fetches = True
         self.provider = _provider(name, self._runtime.get_available_providers())
         """Name of the execution provider in use."""
         if not self.is_cpu:
@@ -156,10 +160,12 @@ class Device:
             _check_interface(session, expected)
         except ValueError as error:
             raise ArtifactError(f"{label} is not what it should be: {error}") from error
-        run_options = self._runtime.RunOptions()
-        run_options.only_execute_path_to_fetches = True
         names = [value.name for value in session.get_inputs()]
-        return Graph(session, constants(names), run_options)
+        return Graph(session, constants(names), self._run_options)
+
+    def cancel(self) -> None:
+        """End all runs of graphs, those under way at their next node, with an OrtistError."""
+        self._run_options.terminate = True
 
     def _try_provider(self) -> None:
         """Raise DeviceError unless the provider starts."""
