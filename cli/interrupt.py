@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -23,6 +24,17 @@ INTERRUPTED = 130
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGTERM") if hasattr(signal, name)
 ]
+_PATIENCE_MS = 1000
+"""How long a full pipe is waited for."""
+
+
+def takes_more(number: int) -> bool:
+    """Return whether a standard stream can be written to within a second; a full pipe cannot."""
+    if not hasattr(select, "poll"):  # on Windows
+        return True
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    return bool(poll.poll(_PATIENCE_MS))
 
 
 class Interrupted(BaseException):
@@ -139,7 +151,8 @@ class Interrupts:
         if reaction is _Reaction.EXIT:
             # Not through sys.stderr, amid whose own work this may be.
             with contextlib.suppress(OSError):
-                os.write(2, f"{printable(self._message)}\n".encode(errors="replace"))
+                if takes_more(2):
+                    os.write(2, f"{printable(self._message)}\n".encode(errors="replace"))
             os._exit(INTERRUPTED)
 
 

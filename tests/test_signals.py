@@ -196,10 +196,19 @@ def test_while_a_video_is_written(
         os.kill(int((tmp_path / "id").read_text()), 0)
 
 
+# What is to do when the process ends, and a signal amid it.
+LAST = """
+import atexit, os
+@atexit.register
+def last():
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.write(1, b"whole\\n")
+"""
+
+
 def test_at_the_very_end(tmp_path: Path) -> None:
-    prelude = f"import atexit, os\natexit.register(os.kill, os.getpid(), {signal.SIGTERM:d})"
-    ended = outcome(start(tmp_path, *SHORT, "-q", prelude=prelude))
-    assert ended == Outcome(0, "", "")
+    ended = outcome(start(tmp_path, *SHORT, "-q", prelude=LAST))
+    assert ended == Outcome(0, "whole\n", "")
     assert files(tmp_path) == ["out.png"]
 
 
