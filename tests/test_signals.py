@@ -337,6 +337,16 @@ def test_other_commands(
     assert files(tmp_path) == left
 
 
+def test_a_grid_keeps_a_cell_that_is_not_finite(tmp_path: Path) -> None:
+    """At its first step already, so that no step was ever to keep; the signal comes in the next."""
+    vary = ("--vary", "steps=1", "--vary", "beta=1e300", "--vary", "pooling=average,max")
+    ended = interrupted(
+        tmp_path, *GRID, *vary, prelude=at("open", "vgg19-max-features.onnx", signal.SIGINT)
+    )
+    assert ended.endswith("interrupted; the paintings so far are on sheet.png\n")
+    assert files(tmp_path) == ["sheet.png"]
+
+
 def test_a_grid_keeps_the_cells_that_are_done(tmp_path: Path) -> None:
     run = start(tmp_path, *GRID, "--threads", "1", "--vary", "steps=1,100000")
     assert run.stdout is not None
