@@ -92,6 +92,7 @@ def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool) -> list[str]:
             try:
                 cost = _paint(job, engine, show_all)
             except NonFiniteCostError as error:
+                interrupts.defer()
                 job.cell.image = error.result.image
                 job.cell.lines = ("not finite",)
                 failures.append(f"{job.name}: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from ortist.engine import DeviceError
 from ortist.engine.artifacts import Artifacts, cache_directory
 from ortist.engine.engine import WINOGRAD_MIN_PIXELS
 from ortist.engine.sessions import Device, import_runtime
+from ortist.models.files import reason
 from ortist.models.winograd import WINOGRAD_BLOCK
 
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
@@ -88,23 +90,39 @@ def _kernel() -> str:
 
 
 def _cache(folder: Path | None) -> dict[str, Any]:
-    files = [path for path in folder.rglob("*") if path.is_file()] if folder else []
+    """Say where derived graphs are kept and how much they are, or why that cannot be told."""
+    sizes: list[int] = []
+    problem = None
+    try:
+        for path in folder.iterdir() if folder else ():
+            with suppress(FileNotFoundError):  # gone since it was listed
+                sizes.append(path.stat().st_size)
+    except FileNotFoundError:  # nothing was kept yet
+        pass
+    except OSError as error:
+        problem = reason(error)
     return {
         "folder": str(folder) if folder else None,
-        "files": len(files),
-        "bytes": sum(path.stat().st_size for path in files),
+        "files": len(sizes),
+        "bytes": sum(sizes),
+        "error": problem,
     }
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     cache = facts["cache"]
-    size = f"({cache['files']} files, {cache['bytes'] / 1e6:.1f} MB)"
-    missing = "none, derived graphs are not kept: there is no home directory"
+    if not cache["folder"]:
+        why = "there is no home or cache directory with an absolute path"
+        kept = f"none, derived graphs are not kept: {why}"
+    elif cache["error"]:
+        kept = f"{cache['folder']} cannot be read: {cache['error']}"
+    else:
+        kept = f"{cache['folder']} ({cache['files']} files, {cache['bytes'] / 1e6:.1f} MB)"
     rows = facts["versions"] | {
         "providers": ", ".join(facts["providers"])
         or "none: pip install 'ortist[cpu]' or 'ortist[gpu]'",
         "kernel": facts["kernel"],
-        "cache": f"{cache['folder']} {size}" if cache["folder"] else missing,
+        "cache": kept,
     }
     for name, value in rows.items():
         yield f"{name:<16} {value}"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
+from collections.abc import Callable
 from enum import Enum, auto
 from types import FrameType
 
@@ -22,6 +24,17 @@ INTERRUPTED = 130
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGTERM") if hasattr(signal, name)
 ]
+_PATIENCE_MS = 1000
+"""How long a full pipe is waited for."""
+
+
+def takes_more(number: int) -> bool:
+    """Return whether a standard stream can be written to within a second; a full pipe cannot."""
+    if not hasattr(select, "poll"):  # on Windows
+        return True
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    return bool(poll.poll(_PATIENCE_MS))
 
 
 class Interrupted(BaseException):
@@ -55,12 +68,14 @@ class Interrupts:
     def __init__(self) -> None:
         self.requested = False
         self.written: object = None
+        self._installed = False
         self._raised = False
         self._reaction = _Reaction.EXIT
         self._message = "interrupted"
 
     def install(self) -> None:
         """Take over the signals, but for those that the process was told to ignore (nohup)."""
+        self._installed = True
         sys.unraisablehook = _unraisable
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -71,6 +86,27 @@ class Interrupts:
         self.written = None
         self._message = "interrupted"
         self._reaction = _Reaction.RAISE
+
+    def cancel_with(self, cancel: Callable[[], None]) -> None:
+        """Tell how to end an evaluation, which :class:`Interrupted` reaches only when it is done.
+
+        A thread does, woken by the first signal.
+        """
+        if not self._installed:
+            return
+        import threading
+
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+
+        def wait() -> None:
+            os.read(reading, 1)
+            # Else the handler has raised, or there is something to keep and the step is finished.
+            if self._reaction is _Reaction.RAISE:
+                cancel()
+
+        threading.Thread(target=wait, daemon=True).start()
+        signal.set_wakeup_fd(writing)
 
     def promise(self, product: str) -> None:
         """Tell what the command is going to write: ``"the picture"``."""
@@ -115,7 +151,8 @@ class Interrupts:
         if reaction is _Reaction.EXIT:
             # Not through sys.stderr, amid whose own work this may be.
             with contextlib.suppress(OSError):
-                os.write(2, f"{printable(self._message)}\n".encode(errors="replace"))
+                if takes_more(2):
+                    os.write(2, f"{printable(self._message)}\n".encode(errors="replace"))
             os._exit(INTERRUPTED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from array import array
 from collections.abc import Sequence
@@ -46,6 +47,9 @@ class Plot(OptionalFile):
             raise InputError(
                 "--plot needs matplotlib, which is not installed: pip install 'ortist[plot]'"
             ) from None
+        except Exception as error:  # of whatever kind: it reads files and variables of the user
+            message = f"--plot needs matplotlib, which cannot be imported: {error}"
+            raise InputError(message) from error
 
     def add(self, step: Step) -> None:
         """Take in the costs of a step."""
@@ -61,13 +65,28 @@ class Plot(OptionalFile):
         """Draw the plot of the steps so far.
 
         Raises:
-            InputError: if the file cannot be written.
+            InputError: if the plot cannot be drawn or the file cannot be written.
         """
         if self._path is None:
             return
-        figure = draw_costs(self._costs, self._changes)
+        try:
+            plot = _drawn(self._costs, self._changes, self._path.suffix[1:].lower())
+        except Exception as error:  # of whatever kind, as at the import
+            message = str(error) or type(error).__name__
+            raise InputError(f"plot '{self._path}' cannot be drawn: {message}") from error
         with written_whole(self._path) as stream:
-            figure.savefig(stream, format=self._path.suffix[1:].lower(), dpi=150)
+            stream.write(plot)
+
+
+def _drawn(costs: dict[str, array[float]], changes: Sequence[int], file_format: str) -> bytes:
+    """Return the plot as a file, without the user's settings: they may ask for LaTeX."""
+    import matplotlib
+
+    stream = io.BytesIO()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        draw_costs(costs, changes).savefig(stream, format=file_format, dpi=150)
+    return stream.getvalue()
 
 
 def draw_costs(costs: dict[str, array[float]], changes: Sequence[int]) -> Figure:

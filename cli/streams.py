@@ -10,11 +10,11 @@ import select
 import sys
 from typing import Any, TextIO
 
-from ortist.cli.interrupt import interrupts
+from ortist.cli.interrupt import interrupts, takes_more
 from ortist.models.errors import printable
 
-_PATIENCE_MS = 1000
-"""How long a full pipe is waited for once a signal has asked for the end."""
+_SURE_BYTES = getattr(select, "PIPE_BUF", None)
+"""As much as a pipe is sure to take that takes more at all; no limit on Windows."""
 
 
 class Stream(io.RawIOBase):
@@ -56,15 +56,11 @@ class Stream(io.RawIOBase):
         return len(data)
 
     def _write_some(self, data: memoryview) -> int:
-        if hasattr(select, "poll"):  # not on Windows
-            poll = select.poll()
-            poll.register(self, select.POLLOUT)
-            while not poll.poll(_PATIENCE_MS):
-                # Nobody reads, and may be waiting for this process to end.
-                if interrupts.requested:
-                    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-            data = data[: select.PIPE_BUF]  # as much as a ready pipe is sure to take
-        return self._file.write(data) or 0
+        while not takes_more(self._file.fileno()):
+            # Nobody reads, and may be waiting for this process to end.
+            if interrupts.requested:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        return self._file.write(data[:_SURE_BYTES]) or 0
 
 
 def guard_streams() -> Stream:

@@ -178,9 +178,13 @@ def _stylize(
     size = pictures.width, pictures.height
     scales = pictures.scales(options)
     reports.check(size)
-    last = _paint(
-        lambda: make_engine().iterate(pictures.content, pictures.styles, options), reports, scales
-    )
+
+    def start() -> Iterator[Step]:
+        engine = make_engine()
+        interrupts.cancel_with(engine.cancel)
+        return engine.iterate(pictures.content, pictures.styles, options)
+
+    last = _paint(start, reports, scales)
     if not reports.quiet:
         print_line(
             f"{reports.pictures.path}: {size[0]}x{size[1]} pixels, J = {last.total:.6g},"

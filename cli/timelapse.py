@@ -178,16 +178,14 @@ def _feed(command: list[str], frames: Iterable[_Pixels], messages: int) -> int:
     )
     assert run.stdin is not None
     try:
-        for frame in frames:
-            run.stdin.write(frame.tobytes())
-    except BrokenPipeError:  # it ended early; its exit code tells
-        pass
-    except BaseException:
-        run.kill()
-        raise
+        with suppress(BrokenPipeError):  # it ended early; its exit code tells
+            for frame in frames:
+                run.stdin.write(frame.tobytes())
+            run.stdin.close()
+        return run.wait()
     finally:
+        run.kill()  # nothing where it has ended
         # Closing writes what is left, and fails again where writing did.
         with suppress(BrokenPipeError):
             run.stdin.close()
-        code = run.wait()
-    return code
+        run.wait()

@@ -94,6 +94,14 @@ class Engine:
         """Name of the onnxruntime execution provider in use."""
         return self._device.provider
 
+    def cancel(self) -> None:
+        """End all that this engine does for good, amid evaluations, with an OrtistError.
+
+        Any thread may call this, as when the program is to end. To end one run, and keep what it
+        has painted, stop iterating.
+        """
+        self._device.cancel()
+
     def stylize(
         self,
         content: ImageSource,

@@ -62,7 +62,7 @@ class Graph:
         self._session = session
         self._device = device
         self._constants = self.placed(constants)
-        self._run_options = device.run_options()
+        self._run_options = device.run_options
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = [value.name for value in session.get_outputs()]
 
@@ -78,7 +78,7 @@ class Graph:
         """Return the named outputs, computing only what they need.
 
         Raises:
-            OrtistError: if that fails, for example for want of memory.
+            OrtistError: if that fails, for example for want of memory, or is canceled.
         """
         if not outputs:
             return {}
@@ -87,6 +87,8 @@ class Graph:
         try:
             values = self._session.run_with_ort_values(list(outputs), given, self._run_options)
         except Exception as error:  # the runtime's exceptions have no common base but this
+            if self._run_options.terminate:
+                raise OrtistError("the engine was canceled") from error
             raise OrtistError(f"onnxruntime cannot run a graph: {error}") from error
         # As they come they keep all memory of the session alive.
         return {name: value.numpy().copy() for name, value in zip(outputs, values, strict=True)}
@@ -113,6 +115,8 @@ class Device:
         self._runtime = import_runtime()
         _check_version(self._runtime)
         self._threads = threads or 0
+        self.run_options = self._runtime.RunOptions()
+        self.run_options.only_execute_path_to_fetches = True
         self.provider = _provider(name, self._runtime.get_available_providers())
         """Name of the execution provider in use."""
         if not self.is_cpu:
@@ -178,11 +182,9 @@ class Device:
         kind = _MEMORY.get(self.provider, "cpu")
         return self._runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), kind)
 
-    def run_options(self) -> onnxruntime.RunOptions:
-        """Return onnxruntime's options for runs of a graph."""
-        options = self._runtime.RunOptions()
-        options.only_execute_path_to_fetches = True
-        return options
+    def cancel(self) -> None:
+        """End all runs of graphs, those under way at their next node, with an OrtistError."""
+        self.run_options.terminate = True
 
     def _try_provider(self) -> None:
         """Raise DeviceError unless the provider starts."""

@@ -595,8 +595,10 @@ def test_info_says_that_there_is_no_home(
             main(arguments)
         assert caught.value.code == 0
     text, _, facts = capsys.readouterr().out.partition("\n{")
-    assert "cache            none, derived graphs are not kept: there is no home directory" in text
-    assert json.loads("{" + facts)["cache"] == {"folder": None, "files": 0, "bytes": 0}
+    why = "there is no home or cache directory with an absolute path"
+    assert f"cache            none, derived graphs are not kept: {why}\n" in text
+    cache = json.loads("{" + facts)["cache"]
+    assert cache == {"folder": None, "files": 0, "bytes": 0, "error": None}
     assert list(homeless.iterdir()) == []
 
 

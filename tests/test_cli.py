@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import inspect
 import json
 import os
@@ -9,10 +10,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from importlib import metadata, resources
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -474,6 +476,48 @@ def test_info(ortist: Ortist) -> None:
     assert outcome.code == 0
     for artifact in facts["artifacts"]:
         assert f"{artifact['file']}  sha256 {artifact['sha256']}" in outcome.out
+
+
+def no_entries(_: Path) -> NoReturn:
+    raise PermissionError(errno.EACCES, "Permission denied", "cache")
+
+
+def one_gone(folder: Path) -> Iterator[Path]:
+    yield folder / "gone.onnx"
+
+
+@pytest.mark.parametrize(
+    ("folder", "listing", "problem"),
+    [
+        ("a" * 300, Path.iterdir, "File name too long"),
+        ("a/b", Path.iterdir, "Not a directory"),
+        ("cache", no_entries, "Permission denied"),
+        ("cache", one_gone, None),
+        ("missing", Path.iterdir, None),
+    ],
+)
+def test_info_of_a_cache_that_cannot_be_read(
+    ortist: Ortist,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+    listing: Callable[[Path], Iterator[Path]],
+    problem: str | None,
+) -> None:
+    (tmp_path / "a").touch()
+    monkeypatch.setattr("ortist.cli.info.cache_directory", lambda: tmp_path / folder)
+    monkeypatch.setattr(Path, "iterdir", listing)
+    outcome = ortist("info")
+    assert (outcome.code, outcome.err) == (0, "")
+    shown = f"cannot be read: {problem}" if problem else "(0 files, 0.0 MB)"
+    assert f"cache            {tmp_path / folder} {shown}\n" in outcome.out
+    facts = json.loads(ortist("info", "--json").out)["cache"]
+    assert facts == {
+        "folder": str(tmp_path / folder),
+        "files": 0,
+        "bytes": 0,
+        "error": problem,
+    }
 
 
 def test_export_of_missing_weights(ortist: Ortist, tmp_path: Path) -> None:

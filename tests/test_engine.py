@@ -6,6 +6,8 @@ import io
 import logging
 import pickle
 import shutil
+import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -512,6 +514,19 @@ def test_a_run_that_fails_is_one_line(engine: Engine) -> None:
     with pytest.raises(OrtistError, match=r"^onnxruntime cannot run a graph: ") as caught:
         graph.run(["conv1_1"], {"image": np.zeros((3, 24, 32), np.float32)})
     assert "\n" not in str(caught.value)
+
+
+def test_an_engine_can_be_canceled_within_an_evaluation() -> None:
+    engine = Engine(threads=1)
+    run = engine.iterate(waves(256, 384, seed=1), STYLE, Options(size=384, steps=9))
+    whole = next(run).seconds
+    threading.Timer(whole / 4, engine.cancel).start()
+    begin = time.perf_counter()
+    with pytest.raises(OrtistError, match=r"^the engine was canceled$"):
+        next(run)
+    assert time.perf_counter() - begin < whole * 3 / 4
+    with pytest.raises(OrtistError, match=r"^the engine was canceled$"):
+        engine.iterate(CONTENT, STYLE, SHORT)
 
 
 def test_the_graphs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import imageio_ffmpeg
+import matplotlib
 import numpy as np
 import pytest
 import test_cli
+from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 from test_cli import CONTENT, OUT, STYLE, Ortist, files, process
 
@@ -97,6 +99,63 @@ def test_a_plot_has_costs_and_scales() -> None:
 def test_a_plot_without_a_positive_cost() -> None:
     nothing = array("d", [0, 0])
     assert draw_costs({"total": nothing, "content": nothing}, []).axes[0].get_lines() == []
+
+
+def test_a_plot_is_drawn_without_the_users_settings(ortist: Ortist, tmp_path: Path) -> None:
+    run = (*RUN, "--steps", "1", "--force", "--plot", "costs.png")
+    assert ortist(*run).code == 0
+    plain = (tmp_path / "costs.png").read_bytes()
+    with matplotlib.rc_context({"axes.grid": True, "text.usetex": True}):
+        assert ortist(*run).code == 0
+        assert matplotlib.rcParams["axes.grid"]
+    assert (tmp_path / "costs.png").read_bytes() == plain
+
+
+def test_a_plot_that_cannot_be_drawn_leaves_the_time_lapse(
+    ortist: Ortist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def savefig(*_: object, **__: object) -> None:
+        raise RuntimeError("it is\nbroken")
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    outcome = ortist(*RUN, "--steps", "1", "--plot", "costs.png", "--timelapse", "t.gif")
+    assert outcome.code == 2
+    assert outcome.err == "error: plot 'costs.png' cannot be drawn: it is broken\n"
+    assert files(tmp_path) == ["out.png", "t.gif"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("MPLBACKEND", "nonsense"), ("MATPLOTLIBRC", b"\xff")]
+)
+def test_matplotlib_that_cannot_be_imported(
+    tmp_path: Path, name: str, content: str | bytes
+) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / "rc").write_bytes(content)
+        content = str(tmp_path / "rc")
+    ended = plotted(tmp_path, {name: content})
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: --plot needs matplotlib, which cannot be imported: ")
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_folder_that_matplotlib_cannot_write_to_is_not_told_of(tmp_path: Path) -> None:
+    ended = plotted(tmp_path, {"MPLCONFIGDIR": os.devnull})
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert files(tmp_path) == ["costs.png", "out.png"]
+
+
+def plotted(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run with a plot in a process that has yet to import matplotlib."""
+    return subprocess.run(
+        process(*RUN, "--steps", "1", "--plot", "costs.png"),
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("extension", ["webp", "gif"])

@@ -91,6 +91,26 @@ def test_before_the_first_step(tmp_path: Path, event: str, name: str, number: in
     assert files(tmp_path) == []
 
 
+# A graph whose evaluation, like that of a real one, no exception reaches before its end.
+EVALUATION = """
+import hashlib, os, threading
+from ortist.engine import Engine
+from ortist.engine.sessions import Graph
+def evaluate(*_):
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+Graph.run = evaluate
+Engine.cancel = lambda engine: os._exit(7)
+"""
+
+
+@pytest.mark.parametrize("arguments", [SHORT, (*GRID, "--vary", "steps=1")])
+def test_amid_the_first_evaluation_the_engine_is_canceled(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    assert outcome(start(tmp_path, *arguments, prelude=EVALUATION)).code == 7
+
+
 def test_before_the_first_step_the_terminal_gets_its_cursor_back(tmp_path: Path) -> None:
     prelude = at("import", "onnxruntime", signal.SIGINT)
     _, shown = on_terminal(tmp_path, *SHORT, prelude=prelude, code=130)
@@ -156,10 +176,14 @@ def test_after_the_picture(tmp_path: Path, name: str, left: list[str]) -> None:
     assert files(tmp_path) == left
 
 
-def test_while_a_video_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reads", ["head -c 100", "cat > /dev/null"])
+def test_while_a_video_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    """Amid the frames, and when ffmpeg has them all and its end is awaited."""
     ffmpeg = tmp_path / "ffmpeg"
     ffmpeg.write_text(
-        f"#!/bin/sh\necho $$ > {tmp_path}/id\nhead -c 100\nkill -TERM $PPID\nexec sleep 600\n"
+        f"#!/bin/sh\necho $$ > {tmp_path}/id\n{reads}\nkill -TERM $PPID\nexec sleep 600\n"
     )
     ffmpeg.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ffmpeg))
@@ -172,10 +196,19 @@ def test_while_a_video_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         os.kill(int((tmp_path / "id").read_text()), 0)
 
 
+# What is to do when the process ends, and a signal amid it.
+LAST = """
+import atexit, os
+@atexit.register
+def last():
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.write(1, b"whole\\n")
+"""
+
+
 def test_at_the_very_end(tmp_path: Path) -> None:
-    prelude = f"import atexit, os\natexit.register(os.kill, os.getpid(), {signal.SIGTERM:d})"
-    ended = outcome(start(tmp_path, *SHORT, "-q", prelude=prelude))
-    assert ended == Outcome(0, "", "")
+    ended = outcome(start(tmp_path, *SHORT, "-q", prelude=LAST))
+    assert ended == Outcome(0, "whole\n", "")
     assert files(tmp_path) == ["out.png"]
 
 
@@ -302,6 +335,16 @@ def test_other_commands(
 ) -> None:
     assert interrupted(tmp_path, *arguments, prelude=at(event, name)) == err
     assert files(tmp_path) == left
+
+
+def test_a_grid_keeps_a_cell_that_is_not_finite(tmp_path: Path) -> None:
+    """At its first step already, so that no step was ever to keep; the signal comes in the next."""
+    vary = ("--vary", "steps=1", "--vary", "beta=1e300", "--vary", "pooling=average,max")
+    ended = interrupted(
+        tmp_path, *GRID, *vary, prelude=at("open", "vgg19-max-features.onnx", signal.SIGINT)
+    )
+    assert ended.endswith("interrupted; the paintings so far are on sheet.png\n")
+    assert files(tmp_path) == ["sheet.png"]
 
 
 def test_a_grid_keeps_the_cells_that_are_done(tmp_path: Path) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import select
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from test_cli import CONTENT, OUT, SMALL, STYLE, Outcome, files, lines_but_estimate, process
+from test_signals import at
 
+from ortist.cli.interrupt import interrupts
+from ortist.cli.streams import Stream
 from ortist.engine.images import read_image
 
 SHORT = ("stylize", *OUT, *SMALL, "--steps", "2", "--print-every", "1")
@@ -127,6 +133,38 @@ def test_a_reader_that_does_not_read_does_not_hold_up_the_end(tmp_path: Path) ->
     assert run.returncode == 130
     assert err.endswith(" of 1000000 steps; the picture so far is out.png\n")
     assert read_image(tmp_path / "out.png").shape == (21, 32, 3)
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="sizes of pipes are Linux's")
+def test_a_full_pipe_does_not_hold_up_the_end_while_the_program_loads(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, bytes(fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)))
+    command = process("info", prelude=at("import", "ortist.cli.app", signal.SIGTERM))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=writing) as run:
+        try:
+            assert run.wait(SECONDS) == 130
+        finally:
+            run.kill()
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="sizes of pipes are Linux's")
+def test_more_than_a_pipe_takes_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "requested", True)
+    reading, writing = os.pipe()
+    size = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
+    stream = Stream(writing)
+    thread = threading.Thread(target=stream.write, args=(bytes(3 * size),))
+    thread.start()
+    thread.join(SECONDS)
+    stuck = thread.is_alive()
+    os.close(reading)  # which ends any writing
+    thread.join()
+    os.close(writing)
+    assert not stuck
+    assert stream.failure is not None
+    assert stream.failure.errno == errno.ETIMEDOUT
 
 
 def wait_until_stuck(log: Path) -> None:
