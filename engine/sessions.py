@@ -142,7 +142,11 @@ class Device:
             ArtifactError: if the model cannot be loaded, or is not what is expected.
         """
         options = self._options(as_written, sparing)
-        # So the runtime opens no file, neither these again nor any other.
+        # So the runtime opens no file, neither these again nor, in branches of a graph, any other:
+        # it looks for those in a folder that cannot be.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", f"{os.devnull}/none"
+        )
         options.add_external_initializers_from_files_in_memory(
             list(files), list(files.values()), [len(data) for data in files.values()]
         )

@@ -397,17 +397,39 @@ def test_graphs_are_loaded_with_the_weights_that_were_verified(models: Path) -> 
     np.testing.assert_array_equal(after, before)
 
 
+def take_all(graph: onnx.GraphProto) -> None:
+    """Let all weights be of another file."""
+    for entry in (entry for tensor in graph.initializer for entry in tensor.external_data):
+        entry.value = "unlisted" if entry.key == "location" else entry.value
+
+
+def take_in_branches(graph: onnx.GraphProto) -> None:
+    """Let the branches of an ``If`` take a tensor of another file."""
+    tensor = onnx.TensorProto(name="apart", data_type=1, dims=[1], data_location="EXTERNAL")
+    for key, value in {"location": "unlisted", "offset": "0", "length": "4"}.items():
+        tensor.external_data.add(key=key, value=value)
+    taken = onnx.helper.make_tensor_value_info("taken", 1, [1])
+    node = onnx.helper.make_node("Identity", ["apart"], ["taken"])
+    branch = onnx.helper.make_graph([node], "branch", [], [taken], [tensor])
+    branches = {"then_branch": branch, "else_branch": branch}
+    graph.node.append(onnx.helper.make_node("Greater", ["total", "total"], ["above"]))
+    graph.node.append(onnx.helper.make_node("If", ["above"], ["either"], **branches))
+
+
+@pytest.mark.parametrize("take", [take_all, take_in_branches])
 def test_a_graph_takes_no_file_but_the_weights(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    take: Callable[[onnx.GraphProto], None],
 ) -> None:
     """Neither of the models folder nor of the working directory."""
     monkeypatch.chdir(models)
     shutil.copy(models / WEIGHTS, models / "unlisted")
     model = onnx.load(SHIPPED / GRADIENT, load_external_data=False)
-    for entry in (entry for tensor in model.graph.initializer for entry in tensor.external_data):
-        entry.value = "unlisted" if entry.key == "location" else entry.value
+    take(model.graph)
     replace_file(models, GRADIENT, model.SerializeToString())
-    with pytest.raises(ArtifactError, match=r"cannot load .* unlisted"):
+    with pytest.raises(ArtifactError, match=r"cannot load .*\bunlisted"):
         paint(models)
 
 
