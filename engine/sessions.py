@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ortist.engine.optimizer import Tensor
 from ortist.models.blocks import Map, is_map, layout
 from ortist.models.errors import ArtifactError, DeviceError, OrtistError, printable, shown
-from ortist.models.interface import COSTS_KEY, Interface, Shape
+from ortist.models.interface import COSTS_KEY, GRADIENT, Interface, Shape, Shapes
+from ortist.models.layers import IMAGE
 from ortist.models.winograd import transformed_layer
 
 if TYPE_CHECKING:
@@ -40,18 +41,24 @@ class Graph:
 
     Args:
         session: runs the graph.
+        expected: what it was found to state.
         constants: inputs that are the same at every run.
         run_options: onnxruntime's options for every run.
+        label: what messages call the graph.
     """
 
     def __init__(
         self,
         session: onnxruntime.InferenceSession,
+        expected: Interface,
         constants: Mapping[str, Tensor],
         run_options: onnxruntime.RunOptions,
+        label: str,
     ) -> None:
         self._session = session
+        self._shapes = expected.outputs
         self._constants = constants
+        self._label = label
         self._run_options = run_options
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = [value.name for value in session.get_outputs()]
@@ -65,6 +72,8 @@ class Graph:
 
         Raises:
             OrtistError: if that fails, for example for want of memory.
+            ArtifactError: if what comes has another shape than the graph states, or than that of
+                the picture that it is the gradient by.
         """
         if not outputs:
             return {}
@@ -72,9 +81,15 @@ class Graph:
         try:
             values = self._session.run(list(outputs), feeds, self._run_options)
         except Exception as error:  # the runtime's exceptions have no common base but this
-            raise OrtistError(f"onnxruntime cannot run a graph: {error}") from error
+            raise OrtistError(f"onnxruntime cannot run {self._label}: {error}") from error
         # As they come they keep all memory of the session alive.
-        return {name: value.copy() for name, value in zip(outputs, values, strict=True)}
+        found = {name: value.copy() for name, value in zip(outputs, values, strict=True)}
+        for name, value in found.items():
+            shape = feeds[IMAGE].shape if name == GRADIENT else self._shapes.get(name, value.shape)
+            if not _fits(value.shape, shape):
+                what = f"{name} has the shape {list(value.shape)}, expected {list(shape)}"
+                raise ArtifactError(f"{self._label} is not what it should be: {what}")
+        return found
 
 
 class Device:
@@ -163,7 +178,7 @@ class Device:
         run_options = self._runtime.RunOptions()
         run_options.only_execute_path_to_fetches = True
         names = [value.name for value in session.get_inputs()]
-        return Graph(session, constants(names), run_options)
+        return Graph(session, expected, constants(names), run_options, label)
 
     def _try_provider(self) -> None:
         """Raise DeviceError unless the provider starts."""
@@ -228,21 +243,25 @@ def _check_interface(session: onnxruntime.InferenceSession, expected: Interface)
         raise ValueError(f"{COSTS_KEY} is {shown(costs)}, expected {' '.join(expected.costs)}")
 
 
-def _check_tensors(what: str, found: Sequence[Any], expected: Mapping[str, Shape]) -> None:
+def _check_tensors(what: str, found: Sequence[Any], expected: Shapes) -> None:
     """Raise ValueError unless there are float32 tensors of these names and shapes."""
     values = {value.name: value for value in found}
     for name, shape in expected.items():
         if name not in values:
             raise ValueError(f"{what} {name} is missing")
         value = values[name]
-        # Sizes that depend on the picture have names, or nothing.
-        fits = len(value.shape) == len(shape) and all(
-            size in (None, actual) or not isinstance(actual, int)
-            for size, actual in zip(shape, value.shape, strict=True)
-        )
-        if value.type != "tensor(float)" or not fits:
+        if value.type != "tensor(float)" or not _fits(value.shape, shape):
             actual = f"{value.type} {shown(value.shape)}"
             raise ValueError(f"{what} {name} is {actual}, expected tensor(float) {list(shape)}")
+
+
+def _fits(shape: Sequence[int | str | None], expected: Shape) -> bool:
+    """Tell whether one shape may be the other: sizes may be open in both."""
+    return len(shape) == len(expected) and all(
+        size == other
+        for size, other in zip(shape, expected, strict=True)
+        if isinstance(size, int) and isinstance(other, int)
+    )
 
 
 def import_runtime() -> Any:
