@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 from ortist.export.costs import TERMS
 from ortist.export.costs.term import Part
 from ortist.models.errors import ArtifactError
-from ortist.models.files import write_whole
+from ortist.models.files import read_regular, reason, write_whole
+from ortist.models.interface import Interface, interface
 from ortist.models.keys import GraphKey, Kind
+from ortist.models.layers import channels_of
 from ortist.models.manifest import MANIFEST, File, GraphFile, read_file, read_manifest
 from ortist.models.weights import kernel
 from ortist.models.winograd import transform_kernel, transformed_layer
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 _SOURCES = ("ortist.engine", "ortist.export", "ortist.models")
 """Packages whose code says what a derived graph is."""
+MAX_CACHED_BYTES = 100_000_000
+"""Of a derived graph, which has some hundred kB: weights are in a file of their own."""
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +56,21 @@ class Choice:
         """Make a choice; equal graphs have equal choices."""
         names = (part.name for part in parts)
         return cls(GraphKey.of(pooling, names, block, rescaled=rescaled), tuple(parts))
+
+    def of_kind(self, kind: Kind) -> Choice:
+        """Return what of it a graph of a kind is made for; equal graphs have equal choices."""
+        return Choice(self.key.of_kind(kind), self.parts if kind != "features" else ())
+
+    def interface(self, kind: Kind) -> Interface:
+        """Return what can be relied on of its graph of a kind."""
+        stated = {part: part.term.statistic_shapes(channels_of(part.layer)) for part in self.parts}
+        stated = {part: shapes for part, shapes in stated.items() if shapes}
+        return interface(
+            kind,
+            self.key,
+            {part.name: shapes for part, shapes in stated.items()},
+            {part.name: part.term.target_shapes(shapes) for part, shapes in stated.items()},
+        )
 
     @property
     def is_named(self) -> bool:
@@ -117,18 +137,19 @@ class Artifacts:
     def features(self, pooling: str, rescaled: bool = False) -> bytes:
         """Return the features graph with all layers as outputs.
 
-        With L2 pooling, and rescaled, it is derived from a shipped one.
+        One that is not shipped, with L2 pooling or rescaled, is derived from one that is.
 
         Raises:
             ArtifactError: if there is none to derive it from, or that is missing or corrupt.
         """
+        entry = self._find("features", GraphKey.of(pooling, rescaled=rescaled))
+        if entry is not None:
+            return self._read(entry)
         shipped = "average" if pooling == "l2" else pooling
         entry = self._find("features", GraphKey(shipped))
         if entry is None:
             raise ArtifactError(f"{self.folder / MANIFEST} lists no features graph of {shipped!r}")
         features = self._read(entry)
-        if (pooling, rescaled) == (shipped, False):
-            return features
 
         def derive(model: ModelProto) -> ModelProto:
             from ortist.export.pooling import repool
@@ -140,12 +161,12 @@ class Artifacts:
     def graph(self, kind: Kind, choice: Choice) -> bytes:
         """Return a graph: shipped, from the cache, or derived now and then cached.
 
-        Of features graphs, which have all layers, only the pooling counts. Graphs with terms from
-        outside are neither looked for nor kept.
+        Graphs with terms from outside are neither looked for nor kept.
 
         Raises:
             ArtifactError: if a shipped file is missing or corrupt.
         """
+        choice = choice.of_kind(kind)
         key = choice.key
         if kind == "features":
             return self.features(key.pooling, key.rescaled)
@@ -173,6 +194,7 @@ class Artifacts:
 
     def _listed(self, kind: Kind, choice: Choice) -> GraphFile | None:
         """Return the file that the manifest has for a choice, if that is all that names say."""
+        choice = choice.of_kind(kind)
         return self._find(kind, choice.key) if choice.is_named else None
 
     def _find(self, kind: Kind, key: GraphKey) -> GraphFile | None:
@@ -204,7 +226,7 @@ def _absolute(folder: Path) -> Path:
     try:
         return folder.absolute()
     except OSError as error:  # the working directory is gone
-        raise ArtifactError(f"cannot read {folder}: {error.strerror}") from error
+        raise ArtifactError(f"cannot read {folder}: {reason(error)}") from error
 
 
 def _derived(
@@ -220,7 +242,7 @@ def _derived(
     What is not to be kept is not looked for there. Derivations import onnx, which is needed only
     where no ready graph is found.
     """
-    recipe = json.dumps([_digest(features), _code(), kind, choice]).encode()
+    recipe = json.dumps([_digest(features), _code(), version("onnx"), kind, choice]).encode()
     folder = cache_directory() if keep else None
     cached = folder and _from_cache(folder, kind, recipe)
     if cached:
@@ -254,12 +276,12 @@ def _from_cache(folder: Path, kind: Kind, recipe: bytes) -> bytes | None:
     """Return what was derived by a recipe, if it is there and intact."""
     try:
         for path in folder.glob(f"{kind}-{_digest(recipe)[:32]}-*.onnx"):
-            data = path.read_bytes()
+            data = read_regular(path, MAX_CACHED_BYTES)
             if path.name == _cache_name(kind, recipe, data):
                 return data
             _log.warning("ignoring corrupt cache file %s", path)
     except OSError as error:
-        _log.debug("cannot look for derived graphs in %s: %s", folder, error.strerror)
+        _log.debug("cannot look for derived graphs in %s: %s", folder, reason(error))
     return None
 
 
@@ -268,7 +290,7 @@ def _to_cache(folder: Path, kind: Kind, recipe: bytes, data: bytes) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / _cache_name(kind, recipe, data), data)
     except OSError as error:
-        _log.info("cannot keep a derived graph in %s: %s", folder, error.strerror)
+        _log.info("cannot keep a derived graph in %s: %s", folder, reason(error))
 
 
 def _cache_name(kind: Kind, recipe: bytes, data: bytes) -> str:

@@ -27,7 +27,6 @@ from ortist.engine.starts import starting_picture
 from ortist.engine.targets import settle_targets
 from ortist.engine.values import check_choice, check_layers
 from ortist.models.errors import InputError, shown
-from ortist.models.interface import interface
 from ortist.models.keys import Kind
 from ortist.models.layers import POOLINGS
 from ortist.models.winograd import WINOGRAD_BLOCK
@@ -81,7 +80,7 @@ class Engine:
         check_choice("kernel", kernel, KERNELS)
         self._kernel = kernel
         self._kinds = PIECES if pieces else FUSED
-        self._repeated = ("measure", *PIECES) if pieces else FUSED
+        self._optimized: tuple[Kind, ...] = ("measure", "pullback") if pieces else FUSED
         self._device = Device(device, threads)
         self._artifacts = Artifacts(Path(models) if models is not None else None)
         # For where derived ones cannot be kept in files.
@@ -141,7 +140,8 @@ class Engine:
         scales = pictures.scales(options)
         for scale in scales:
             for kind in ("measure", *self._kinds):
-                self._models(kind, self._choice(scale.width * scale.height, options))
+                choice = self._choice(scale.width * scale.height, options)
+                self._models(kind, choice.of_kind(kind))
         canvas, styles = pictures.at(scales[0].width, scales[0].height)
         start = starting_picture(canvas, styles, options, self._artifacts.mean)
         # The objective of a large scale has its memory until nothing refers to it.
@@ -195,6 +195,7 @@ class Engine:
 
     def _graph(self, kind: Kind, choice: Choice, pictures: Sequence[Pixels]) -> Graph:
         """Return a graph to run on these pictures; small ones share the last graphs used."""
+        choice = choice.of_kind(kind)
         largest = max(pixels.shape[0] * pixels.shape[1] for pixels in pictures)
         if largest > SMALL_PIXELS:
             return self._load(kind, choice, largest)
@@ -218,11 +219,12 @@ class Engine:
         return self._device.load(
             self._models(kind, choice),
             self._artifacts.weights(),
-            interface(kind, choice.key),
+            choice.interface(kind),
             lambda names: self._artifacts.transformed_kernels(names, choice.key.block),
             label=self._artifacts.origin(kind, choice),
-            # What runs just a few times is not worth the time of optimizing it.
-            as_written=choice.key.block > 0 or kind not in self._repeated,
+            # What runs just a few times is not worth the time of optimizing it, nor is comparing,
+            # which gets no faster.
+            as_written=choice.key.block > 0 or kind not in self._optimized,
             pixels=pixels,
         )
 

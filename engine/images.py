@@ -32,6 +32,7 @@ from PIL import (  # noqa: F401 (importing a plugin registers its format)
 
 from ortist.engine.errors import InputError
 from ortist.models.files import (
+    Bytes,
     TooLongError,
     find_target,
     read_limited,
@@ -48,8 +49,8 @@ MIN_SIDE = 16
 MAX_PIXELS = 64_000_000
 """Largest picture read or painted unless the caller allows more."""
 
-_BYTES_PER_PIXEL = 8
-"""Most that a pixel takes in a file: 16 bits in each of four channels, uncompressed."""
+_BYTES_PER_PIXEL = 18
+"""Most that a pixel takes in a file: three numbers of 16 bits as text, in a plain PPM."""
 _BYTES_BESIDE = 64_000_000
 """Bytes of profiles, previews and further frames that a file may have besides."""
 
@@ -290,7 +291,7 @@ def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"{label}: cannot write to directory '{target.parent}': {error.strerror}"
+            f"{label}: cannot write to directory '{target.parent}': {reason(error)}"
         ) from error
 
 
@@ -355,14 +356,14 @@ def _encoded(source: str | os.PathLike[str] | IO[bytes], label: str, max_pixels:
         raise InputError(f"{label} cannot be read: {error}") from error
 
 
-def _reader(source: IO[bytes], label: str) -> Callable[[int], bytes]:
+def _reader(source: IO[bytes], label: str) -> Callable[[int], Bytes]:
     read = getattr(source, "read", None)
     if not callable(read):
         raise InputError(
             f"{label} is of type {type(source).__name__}; accepted are a path, a binary file"
             " object, a Pillow image, or an array uint8 (height, width, 3)"
         )
-    reader: Callable[[int], bytes] = read
+    reader: Callable[[int], Bytes] = read
     return reader
 
 
@@ -411,11 +412,11 @@ def _decode(image: Image.Image) -> NDArray[np.bool_] | None:
     Returns:
         bool (H, W), or None where there is no such color or Pillow sees it.
     """
-    color = image.info.get("transparency")
+    color: Any = image.info.get("transparency")
     samples = None if color is None else _samples(image, color)
     image.load()
-    if samples is None:
-        return None
+    if samples is None or samples.shape[2:] != np.shape(color):
+        return None  # or it is the color of what this image was made of
     same: NDArray[np.bool_] = np.equal(samples, np.asarray(color))
     return same if same.ndim == 2 else np.all(same, axis=-1)
 
@@ -437,7 +438,7 @@ def _samples(image: Image.Image, color: Any) -> NDArray[Any] | None:
         return np.asarray(image) // _STRETCHED[rawmode]
     if rawmode == _UPPER_BYTES:
         lower = _lower_bytes(image)
-    elif rawmode is None and isinstance(color, tuple) and max(color) > 255:
+    elif rawmode is None and image.mode == "RGB" and isinstance(color, tuple) and max(color) > 255:
         lower = np.mod(color, 256)  # it was decoded elsewhere, and they are gone
     else:
         return None
@@ -460,6 +461,10 @@ def _rgb(image: Image.Image, label: str, opaque: bool = False) -> Image.Image:
         raise InputError(f"{label} has floating-point pixels; 8 or 16 bits a channel are accepted")
     if image.mode.startswith("I"):
         return _from_16_bits(image, label).convert("RGB")
+    if image.mode == "P" and isinstance(image.info.get("transparency"), tuple):
+        # It has stayed from a picture in RGB that this one was made of.
+        image = image.copy()
+        del image.info["transparency"]
     try:
         if opaque or not image.has_transparency_data:
             return image.convert("RGB")

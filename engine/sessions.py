@@ -14,7 +14,8 @@ import numpy as np
 from ortist.engine.optimizer import Tensor
 from ortist.models.blocks import Map, is_map, layout
 from ortist.models.errors import ArtifactError, DeviceError, OrtistError, printable, shown
-from ortist.models.interface import COSTS_KEY, Interface, Shape
+from ortist.models.interface import COSTS_KEY, GRADIENT, Interface, Shape, Shapes
+from ortist.models.layers import IMAGE
 from ortist.models.winograd import transformed_layer
 
 if TYPE_CHECKING:
@@ -49,19 +50,25 @@ class Graph:
 
     Args:
         session: runs the graph.
+        expected: what it was found to state.
         constants: inputs that are the same at every run.
         device: where it runs.
+        label: what messages call the graph.
     """
 
     def __init__(
         self,
         session: onnxruntime.InferenceSession,
+        expected: Interface,
         constants: Mapping[str, Tensor],
         device: Device,
+        label: str,
     ) -> None:
         self._session = session
+        self._shapes = expected.outputs
         self._device = device
         self._constants = self.placed(constants)
+        self._label = label
         self._run_options = device.run_options
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = [value.name for value in session.get_outputs()]
@@ -79,6 +86,8 @@ class Graph:
 
         Raises:
             OrtistError: if that fails, for example for want of memory, or is canceled.
+            ArtifactError: if what comes has another shape than the graph states, or than that of
+                the picture that it is the gradient by.
         """
         if not outputs:
             return {}
@@ -89,9 +98,16 @@ class Graph:
         except Exception as error:  # the runtime's exceptions have no common base but this
             if self._run_options.terminate:
                 raise OrtistError("the engine was canceled") from error
-            raise OrtistError(f"onnxruntime cannot run a graph: {error}") from error
+            raise OrtistError(f"onnxruntime cannot run {self._label}: {error}") from error
         # As they come they keep all memory of the session alive.
-        return {name: value.numpy().copy() for name, value in zip(outputs, values, strict=True)}
+        found = {name: value.numpy().copy() for name, value in zip(outputs, values, strict=True)}
+        for name, value in found.items():
+            gradient = name == GRADIENT
+            shape = arrays[IMAGE].shape if gradient else self._shapes.get(name, value.shape)
+            if not _fits(value.shape, shape):
+                what = f"{name} has the shape {list(value.shape)}, expected {list(shape)}"
+                raise ArtifactError(f"{self._label} is not what it should be: {what}")
+        return found
 
 
 class Device:
@@ -160,7 +176,11 @@ class Device:
             ArtifactError: if the model cannot be loaded, or is not what is expected.
         """
         options = self._options(as_written, pixels)
-        # So the runtime opens no file, neither these again nor any other.
+        # So the runtime opens no file, neither these again nor, in branches of a graph, any other:
+        # it looks for those in a folder that cannot be.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", f"{os.devnull}/none"
+        )
         options.add_external_initializers_from_files_in_memory(
             list(files), list(files.values()), [len(data) for data in files.values()]
         )
@@ -175,7 +195,7 @@ class Device:
         except ValueError as error:
             raise ArtifactError(f"{label} is not what it should be: {error}") from error
         names = [value.name for value in session.get_inputs()]
-        return Graph(session, constants(names), self)
+        return Graph(session, expected, constants(names), self, label)
 
     def place(self, array: Map) -> Placed:
         """Return an array where graphs run: a copy, but on the CPU the array itself."""
@@ -256,21 +276,25 @@ def _check_interface(session: onnxruntime.InferenceSession, expected: Interface)
         raise ValueError(f"{COSTS_KEY} is {shown(costs)}, expected {' '.join(expected.costs)}")
 
 
-def _check_tensors(what: str, found: Sequence[Any], expected: Mapping[str, Shape]) -> None:
+def _check_tensors(what: str, found: Sequence[Any], expected: Shapes) -> None:
     """Raise ValueError unless there are float32 tensors of these names and shapes."""
     values = {value.name: value for value in found}
     for name, shape in expected.items():
         if name not in values:
             raise ValueError(f"{what} {name} is missing")
         value = values[name]
-        # Sizes that depend on the picture have names, or nothing.
-        fits = len(value.shape) == len(shape) and all(
-            size in (None, actual) or not isinstance(actual, int)
-            for size, actual in zip(shape, value.shape, strict=True)
-        )
-        if value.type != "tensor(float)" or not fits:
+        if value.type != "tensor(float)" or not _fits(value.shape, shape):
             actual = f"{value.type} {shown(value.shape)}"
             raise ValueError(f"{what} {name} is {actual}, expected tensor(float) {list(shape)}")
+
+
+def _fits(shape: Sequence[int | str | None], expected: Shape) -> bool:
+    """Tell whether one shape may be the other: sizes may be open in both."""
+    return len(shape) == len(expected) and all(
+        size == other
+        for size, other in zip(shape, expected, strict=True)
+        if isinstance(size, int) and isinstance(other, int)
+    )
 
 
 def import_runtime() -> Any:

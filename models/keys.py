@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 Kind = Literal["features", "measure", "compare", "pullback", "gradient"]
@@ -36,3 +36,9 @@ class GraphKey:
         """Make a key; equal graphs have equal keys."""
         # Max pooling is what others are rescaled to.
         return cls(pooling, tuple(parts), block, rescaled and pooling != "max")
+
+    def of_kind(self, kind: Kind) -> GraphKey:
+        """Return what of it a graph of a kind is made for, so that equal graphs have equal keys."""
+        if kind == "features":
+            return replace(self, parts=(), block=0)
+        return replace(self, block=0) if kind == "compare" else self  # it has no convolutions

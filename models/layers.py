@@ -17,7 +17,13 @@ LAYER_CHANNELS: dict[str, int] = {
 LAYERS: tuple[str, ...] = tuple(LAYER_CHANNELS)
 IMAGE = "image"
 """The layer of terms that look at the pixels: float32 (1, 3, H, W), RGB, 0..255."""
+IMAGE_CHANNELS = 3
 POOLINGS: tuple[str, ...] = ("average", "max", "l2")
+
+
+def channels_of(layer: str) -> int:
+    """Return the number of channels of ``layer``, which may be :data:`IMAGE`."""
+    return IMAGE_CHANNELS if layer == IMAGE else LAYER_CHANNELS[layer]
 
 
 def block_of(layer: str) -> int:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from ortist.models.errors import ArtifactError, shown
+from ortist.models.files import TooLongError, read_regular, reason
 from ortist.models.keys import BLOCKS, KINDS, GraphKey, Kind
 from ortist.models.layers import IMAGE, LAYERS, POOLINGS
 from ortist.models.weights import Tensor, vgg19_tensors
@@ -116,23 +116,17 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """Return the content of a file, symbolic links followed.
+    """Return the content of a file of the folder, symbolic links followed.
 
     Raises:
-        ArtifactError: if it cannot be read, is no file, or has more than ``limit`` bytes.
+        ArtifactError: if it cannot be read, is no regular file, or has more than ``limit`` bytes.
     """
     try:
-        found = path.stat()
-        # Opening anything else may wait, and reading it never end.
-        if not stat.S_ISREG(found.st_mode):
-            raise ArtifactError(f"cannot read {path}: it is not a file")
-        if found.st_size > limit:
-            raise ArtifactError(f"{path} is corrupt: {found.st_size} bytes, accepted are {limit}")
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a name that no file can have
-        raise ArtifactError(f"cannot read {path}: {error}") from error
+        return read_regular(path, limit)
+    except TooLongError as error:
+        raise ArtifactError(f"{path} is corrupt: {reason(error)}") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot read {path}: {reason(error)}") from error
 
 
 def parse_manifest(text: bytes, label: str) -> Manifest:

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.models.layers import LAYER_CHANNELS, LAYERS
+from ortist.models.layers import IMAGE_CHANNELS, LAYER_CHANNELS, LAYERS
 
 ALIGNMENT_BYTES = 64
 CODEBOOK_SIZE = 256
-_INPUT_CHANNELS = 3
 
 Shape = tuple[int, ...]
 
@@ -88,7 +87,7 @@ def kernel(data: bytes, tensors: Mapping[str, Tensor], layer: str) -> NDArray[np
 def _parts(layer: str, coded: bool) -> dict[str, tuple[str, Shape]]:
     """Return dtype and shape of what is stored of a layer, in order."""
     index = LAYERS.index(layer)
-    inputs = LAYER_CHANNELS[LAYERS[index - 1]] if index else _INPUT_CHANNELS
+    inputs = LAYER_CHANNELS[LAYERS[index - 1]] if index else IMAGE_CHANNELS
     outputs = LAYER_CHANNELS[layer]
     weights: Shape = (outputs, inputs, 3, 3)
     stored: dict[str, tuple[str, Shape]] = (

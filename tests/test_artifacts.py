@@ -7,9 +7,10 @@ import json
 import logging
 import os
 import pwd
+import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,18 +22,20 @@ import onnxruntime
 import pytest
 
 from ortist.cli import main
+from ortist.engine import artifacts
 from ortist.engine.artifacts import Artifacts, Choice, cache_directory
 from ortist.engine.engine import Engine
 from ortist.engine.errors import ArtifactError, DeviceError
 from ortist.engine.objective import default_parts, weighted_parts
 from ortist.engine.options import Options
 from ortist.engine.sessions import FEW_PIXELS, Device, _check_version
+from ortist.export.builder import GraphBuilder
 from ortist.export.costs import STATISTICS, TERMS
 from ortist.export.costs.gram import Gram
-from ortist.export.costs.term import Part
+from ortist.export.costs.term import Comparison, Part
 from ortist.export.graphs import derive
 from ortist.export.pooling import repool
-from ortist.models.interface import COSTS_KEY, interface
+from ortist.models.interface import COSTS_KEY
 from ortist.models.keys import BLOCKS, KINDS, GraphKey, Kind
 from ortist.models.layers import LAYERS
 from ortist.models.winograd import POINTS
@@ -264,6 +267,11 @@ def add_input(model: onnx.ModelProto, name: str) -> None:
     model.graph.input.append(onnx.helper.make_tensor_value_info(name, 1, [1]))
 
 
+def state_shape(values: Iterable[onnx.ValueInfoProto], name: str, shape: list[int]) -> None:
+    (value,) = (value for value in values if value.name == name)
+    value.CopyFrom(onnx.helper.make_tensor_value_info(name, 1, shape))
+
+
 def state_costs(model: onnx.ModelProto, costs: str) -> None:
     (entry,) = (entry for entry in model.metadata_props if entry.key == COSTS_KEY)
     entry.value = costs
@@ -273,7 +281,15 @@ COSTS = " ".join(part.name for part in DEFAULT.parts)
 OTHER_GRADIENTS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "input renamed": (
         lambda model: rename(model, "target/gram/conv1_1/gram", "target/gram"),
-        "input 'target/gram' is unknown",
+        "input target/gram/conv1_1/gram is missing",
+    ),
+    "another input of a part": (
+        lambda model: add_input(model, "target/gram/conv1_1/mean"),
+        "input 'target/gram/conv1_1/mean' is unknown",
+    ),
+    "another target": (
+        lambda model: state_shape(model.graph.input, "target/gram/conv1_1/gram", [64, 1]),
+        "input target/gram/conv1_1/gram is tensor(float) [64, 1], expected tensor(float) [64, 64]",
     ),
     "output renamed": (
         lambda model: rename(model, "gradient", "derivative"),
@@ -283,6 +299,10 @@ OTHER_GRADIENTS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "a map in a graph without tiles": (
         lambda model: add_input(model, "layout:real:4:0:image"),
         "input 'layout:real:4:0:image' is unknown",
+    ),
+    "another shape": (
+        lambda model: state_shape(model.graph.input, "weights", [1, 7]),
+        "input weights is tensor(float) [1, 7], expected tensor(float) [7]",
     ),
     "another type": (
         lambda model: add_output(model, "costs"),
@@ -318,6 +338,72 @@ def test_a_graph_that_is_another_than_its_manifest_says_is_named(models: Path, n
     assert str(caught.value) == f"{models / GRADIENT} is not what it should be: {complaint}"
 
 
+@pytest.mark.parametrize("statistic", ["gram/conv1_1/gram", "content/conv4_2/activation"])
+def test_a_statistic_that_is_not_measured_is_named(models: Path, statistic: str) -> None:
+    model = onnx.load(SHIPPED / MEASURE, load_external_data=False)
+    rename(model, statistic, f"{statistic}2")
+    replace_file(models, MEASURE, model.SerializeToString())
+    complaint = f"{models / MEASURE} is not what it should be: output {statistic} is missing"
+    with pytest.raises(ArtifactError, match=f"^{re.escape(complaint)}$"):
+        paint(models)
+
+
+def add_row(model: onnx.ModelProto) -> None:
+    """Let the gradient have a row more than the picture."""
+    rename(model, "gradient", "right")
+    row = onnx.numpy_helper.from_array(np.zeros((1, 3, 1, 16), np.float32), "row")
+    model.graph.initializer.append(row)
+    node = onnx.helper.make_node("Concat", ["right", "row"], ["gradient"], axis=2)
+    model.graph.node.append(node)
+    model.graph.output[1].CopyFrom(
+        onnx.helper.make_tensor_value_info("gradient", 1, [1, 3, None, None])
+    )
+
+
+def leave_out_costs(model: onnx.ModelProto) -> None:
+    """Let there be fewer costs than stated, which the runtime does not see before it has them."""
+    rename(model, "costs", "right")
+    model.graph.node.append(onnx.helper.make_node("Greater", ["right", "right"], ["kept"]))
+    model.graph.node.append(onnx.helper.make_node("Compress", ["right", "kept"], ["costs"], axis=0))
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("costs", 1, [7]))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (add_row, "gradient has the shape [1, 3, 17, 16], expected [1, 3, 16, 16]"),
+        (leave_out_costs, "costs has the shape [0], expected [7]"),
+    ],
+)
+def test_a_graph_that_gives_another_shape_is_named(
+    models: Path, change: Callable[[onnx.ModelProto], None], complaint: str
+) -> None:
+    model = onnx.load(SHIPPED / GRADIENT, load_external_data=False)
+    change(model)
+    replace_file(models, GRADIENT, model.SerializeToString())
+    with pytest.raises(ArtifactError) as caught:
+        paint(models)
+    assert str(caught.value) == f"{models / GRADIENT} is not what it should be: {complaint}"
+
+
+def test_graphs_of_equal_content_are_one(cache: Path) -> None:
+    """Comparing has no convolutions, and features graphs have all layers."""
+    lowered = Choice.of("max", SMALL.parts, 4)
+    assert Artifacts().graph("compare", lowered) == Artifacts().graph("compare", SMALL)
+    assert len(list(cache.iterdir())) == 1
+    assert lowered.of_kind("features") == Choice.of("max")
+    assert Artifacts().origin("features", lowered) == str(SHIPPED / "vgg19-max-features.onnx")
+
+
+def test_another_version_of_onnx_has_cache_files_of_its_own(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Artifacts().graph("compare", SMALL)
+    monkeypatch.setattr(artifacts, "version", lambda package: f"0 of {package}")
+    Artifacts().graph("compare", SMALL)
+    assert len(list(cache.iterdir())) == 2
+
+
 @pytest.mark.parametrize("name", ["layout:rows.x.y:4:0:image", "more/kernel/winograd", "layout:x"])
 def test_a_lowered_graph_asks_for_maps_and_kernels_that_there_are(models: Path, name: str) -> None:
     file = "vgg19-average-measure-gram-winograd4.onnx"
@@ -335,14 +421,14 @@ def test_a_lowered_graph_asks_for_maps_and_kernels_that_there_are(models: Path, 
 def test_derived_graphs_are_what_the_engine_expects(
     kind: Kind, block: int, statistic: str, cache: Path
 ) -> None:
-    """Loading checks that."""
+    """Loading checks that; terms of the package state all shapes."""
     names = "content/conv1_2", f"{statistic}/conv2_1", f"{statistic}/conv1_1", "variation/image"
     choice = choice_of("l2", *names, block=block)
     artifacts = Artifacts()
     graph = Device("cpu", 1).load(
         artifacts.graph(kind, choice),
         artifacts.weights(),
-        interface(kind, choice.key),
+        choice.interface(kind),
         lambda names: artifacts.transformed_kernels(names, block),
         label=kind,
         as_written=True,
@@ -350,6 +436,7 @@ def test_derived_graphs_are_what_the_engine_expects(
     )
     costs = names if kind in ("compare", "gradient") else ()
     assert graph.metadata.get(COSTS_KEY, "").split() == list(costs)
+    assert choice.interface(kind).more_inputs == choice.interface(kind).more_outputs == ()
 
 
 def test_the_blocks_of_graphs_are_those_that_have_points() -> None:
@@ -359,6 +446,12 @@ def test_the_blocks_of_graphs_are_those_that_have_points() -> None:
 class OwnGram(Gram):
     """Of the name of a term of the package, and yet another one."""
 
+    def compare(
+        self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
+    ) -> Comparison:
+        cost = super().compare(b, statistics, targets).cost
+        return Comparison(b.op("Add", cost, cost))
+
 
 def test_graphs_with_terms_from_outside_are_neither_found_nor_kept(cache: Path) -> None:
     parts = [part._replace(term=OwnGram()) for part in DEFAULT.parts if part.term.name == "gram"]
@@ -366,7 +459,10 @@ def test_graphs_with_terms_from_outside_are_neither_found_nor_kept(cache: Path) 
     assert own.key == DEFAULT.key
     assert Artifacts().origin("gradient", own) == "a derived gradient graph"
     assert Artifacts().origin("gradient", DEFAULT) == str(SHIPPED / GRADIENT)
-    assert Artifacts().graph("gradient", own) == (SHIPPED / GRADIENT).read_bytes()
+    features = onnx.load_model_from_string(Artifacts().features("average"))
+    derived = onnx.load_model_from_string(Artifacts().graph("gradient", own))
+    assert derived == derive("gradient", features, own.parts, 0)
+    assert derived != onnx.load(SHIPPED / GRADIENT, load_external_data=False)
     assert not cache.exists()
 
 
@@ -403,17 +499,39 @@ def test_graphs_are_loaded_with_the_weights_that_were_verified(models: Path) -> 
     np.testing.assert_array_equal(after, before)
 
 
+def take_all(graph: onnx.GraphProto) -> None:
+    """Let all weights be of another file."""
+    for entry in (entry for tensor in graph.initializer for entry in tensor.external_data):
+        entry.value = "unlisted" if entry.key == "location" else entry.value
+
+
+def take_in_branches(graph: onnx.GraphProto) -> None:
+    """Let the branches of an ``If`` take a tensor of another file."""
+    tensor = onnx.TensorProto(name="apart", data_type=1, dims=[1], data_location="EXTERNAL")
+    for key, value in {"location": "unlisted", "offset": "0", "length": "4"}.items():
+        tensor.external_data.add(key=key, value=value)
+    taken = onnx.helper.make_tensor_value_info("taken", 1, [1])
+    node = onnx.helper.make_node("Identity", ["apart"], ["taken"])
+    branch = onnx.helper.make_graph([node], "branch", [], [taken], [tensor])
+    branches = {"then_branch": branch, "else_branch": branch}
+    graph.node.append(onnx.helper.make_node("Greater", ["total", "total"], ["above"]))
+    graph.node.append(onnx.helper.make_node("If", ["above"], ["either"], **branches))
+
+
+@pytest.mark.parametrize("take", [take_all, take_in_branches])
 def test_a_graph_takes_no_file_but_the_weights(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    take: Callable[[onnx.GraphProto], None],
 ) -> None:
     """Neither of the models folder nor of the working directory."""
     monkeypatch.chdir(models)
     shutil.copy(models / WEIGHTS, models / "unlisted")
     model = onnx.load(SHIPPED / GRADIENT, load_external_data=False)
-    for entry in (entry for tensor in model.graph.initializer for entry in tensor.external_data):
-        entry.value = "unlisted" if entry.key == "location" else entry.value
+    take(model.graph)
     replace_file(models, GRADIENT, model.SerializeToString())
-    with pytest.raises(ArtifactError, match=r"cannot load .* unlisted"):
+    with pytest.raises(ArtifactError, match=r"cannot load .*\bunlisted"):
         paint(models)
 
 
@@ -433,7 +551,7 @@ def test_what_is_not_a_file_is_not_opened(models: Path, name: str) -> None:
     os.mkfifo(models / name)
     with pytest.raises(ArtifactError) as caught:
         paint(models)
-    assert str(caught.value) == f"cannot read {models / name}: it is not a file"
+    assert str(caught.value) == f"cannot read {models / name}: it is no regular file"
 
 
 def test_a_models_folder_with_a_name_that_no_folder_can_have_is_an_error() -> None:
@@ -539,6 +657,16 @@ def test_a_corrupt_cache_file_is_replaced(cache: Path, caplog: pytest.LogCapture
     assert caplog.messages == [f"ignoring corrupt cache file {file}"]
     assert list(cache.iterdir()) == [file]
     assert file.read_bytes() == derived
+
+
+def test_a_pipe_in_place_of_a_cache_file_is_not_opened(cache: Path) -> None:
+    """That would wait for ever."""
+    derived = Artifacts().graph("measure", SMALL)
+    (file,) = cache.iterdir()
+    file.unlink()
+    os.mkfifo(file)
+    assert Artifacts().graph("measure", SMALL) == derived
+    assert list(cache.iterdir()) == [file]
 
 
 def test_an_intact_cache_file_of_another_derivation_is_not_taken(

@@ -219,7 +219,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_does_not_block(
 
 
 def test_reading_takes_what_comes_in_any_pieces() -> None:
-    pieces = iter([b"a", b"bc", b"d", b"", b"not read"])
+    pieces = iter([b"a", bytearray(b"bc"), memoryview(b"d"), b"", b"not read"])
     assert read_limited(lambda _: next(pieces), 4) == b"abcd"
     with pytest.raises(TooLongError):
         read_limited(lambda _: b"more than asked for", 4)

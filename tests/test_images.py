@@ -7,6 +7,7 @@ import stat
 import struct
 import sys
 import zlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from ortist.engine import images
 from ortist.engine.errors import InputError
 from ortist.engine.images import (
     MAX_PIXELS,
@@ -212,6 +214,27 @@ def test_the_transparent_color_of_16_bits_in_an_image_decoded_elsewhere() -> Non
     assert np.all(pixels[10:] == [0x34, 0x78, 0xBC])
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda image: image.getchannel(1), [0x78] * 3),
+        (lambda image: image.convert("CMYK"), [0x34, 0x78, 0xBC]),
+        (lambda image: image.convert("YCbCr"), [0x34, 0x78, 0xBC]),
+        (lambda image: image.convert("I"), [0, 0, 0]),
+        (lambda image: image.quantize(16), [0x34, 0x78, 0xBC]),
+        (lambda image: image.crop((0, 0, 16, 16)), [0x34, 0x78, 0xBC]),
+    ],
+)
+def test_what_was_made_of_an_image_with_a_transparent_color_of_16_bits(
+    change: Callable[[Image.Image], Image.Image], expected: list[int]
+) -> None:
+    """It keeps the color, which may be none of its own."""
+    samples = np.tile([0x3400, 0x7800, 0xBC00], (20, 20, 1))
+    stream = io.BytesIO(png_with_transparent_color(samples, 16, [0x1234, 0x5678, 0x9ABC]))
+    pixels = read_image(change(Image.open(stream)))
+    assert np.abs(pixels[:16, :16].astype(int) - expected).max() <= 2
+
+
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
 def test_16_bit_values_are_scaled_not_clipped(file_format: str) -> None:
     values = np.linspace(0, 65535, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
@@ -304,18 +327,25 @@ def test_an_endless_stream_is_read_up_to_what_a_picture_can_take() -> None:
     with pytest.raises(InputError) as caught:
         read_image(stream, name="style image", max_pixels=1_000_000)  # type: ignore[arg-type]
     assert str(caught.value) == (
-        "style image has more than 72000000 bytes, which is more than a picture of 1000000 pixels"
+        "style image has more than 82000000 bytes, which is more than a picture of 1000000 pixels"
         " takes (raise max_pixels, --max-pixels)"
     )
-    assert stream.given == 72_000_001
+    assert stream.given == 82_000_001
+
+
+def test_a_picture_written_as_text_is_not_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_BYTES_BESIDE", 100)
+    text = b"P3 40 30 65535\n" + b"65535 32768 00000 " * 1200
+    pixels = read_image(io.BytesIO(text), max_pixels=1200)
+    assert np.all(pixels == [255, 128, 0])
 
 
 def test_a_file_larger_than_a_picture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     with path.open("wb") as file:
         file.write(encoded(Image.fromarray(picture()), "PNG").getvalue())
-        file.truncate(64_008_001)  # sparse
-    with pytest.raises(InputError, match="has more than 64008000 bytes"):
+        file.truncate(64_018_001)  # sparse
+    with pytest.raises(InputError, match="has more than 64018000 bytes"):
         read_image(path, max_pixels=1000)
     assert read_image(path, max_pixels=1001).shape == (HEIGHT, WIDTH, 3)
 

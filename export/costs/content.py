@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ortist.export.costs.term import Comparison, Term, mean_square
+from ortist.export.costs.term import Comparison, Shape, Term, mean_square
 
 if TYPE_CHECKING:
     from ortist.export.builder import GraphBuilder
@@ -20,6 +20,10 @@ class Content(Term):
     def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
         """Return the activation itself."""
         return {"activation": activation}
+
+    def statistic_shapes(self, channels: int) -> Mapping[str, Shape]:
+        """Return that of the activation."""
+        return {"activation": [1, channels, None, None]}
 
     def compare(
         self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]

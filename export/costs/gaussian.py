@@ -73,6 +73,10 @@ class Gaussian(Term):
         """Return E[a·aᵀ], (C, C), and E[a], (C, 1)."""
         return {"second": gram_matrix(b, activation), "mean": mean_vector(b, activation)}
 
+    def statistic_shapes(self, channels: int) -> Mapping[str, Shape]:
+        """Return those of both moments."""
+        return {"second": [channels, channels], "mean": [channels, 1]}
+
     def target_shapes(self, statistics: Mapping[str, Shape]) -> Mapping[str, Shape]:
         """Return the shapes of ν, (C, 1), R, (C, K), and t, (1, 1)."""
         channels = statistics["second"][0]

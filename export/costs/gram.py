@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ortist.export.costs.term import Comparison, Term, gram_matrix, mean_square
+from ortist.export.costs.term import Comparison, Shape, Term, gram_matrix, mean_square
 
 if TYPE_CHECKING:
     from ortist.export.builder import GraphBuilder
@@ -23,6 +23,10 @@ class Gram(Term):
     def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
         """Return the Gram matrix, (C, C)."""
         return {"gram": gram_matrix(b, activation)}
+
+    def statistic_shapes(self, channels: int) -> Mapping[str, Shape]:
+        """Return that of the matrix."""
+        return {"gram": [channels, channels]}
 
     def compare(
         self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]

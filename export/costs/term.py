@@ -60,6 +60,14 @@ class Term(ABC):
             pieces weighted by their share of the positions; or the activation itself.
         """
 
+    def statistic_shapes(self, channels: int) -> Mapping[str, Shape]:
+        """Return the shapes of what :meth:`measure` gives of a layer of so many channels.
+
+        Graphs from files are held to them. Terms from outside need not say: their graphs are made
+        anew each time.
+        """
+        return {}
+
     def target_shapes(self, statistics: Mapping[str, Shape]) -> Mapping[str, Shape]:
         """Return the shapes of the targets, given those of the statistics; the same by default."""
         return statistics if self.source else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ortist.export.costs.term import Comparison, Term, mean_square
+from ortist.export.costs.term import Comparison, Shape, Term, mean_square
 
 if TYPE_CHECKING:
     from ortist.export.builder import GraphBuilder
@@ -27,6 +27,10 @@ class Variation(Term):
             "vertical": mean_square(b, _differences(b, activation, 2)),
             "horizontal": mean_square(b, _differences(b, activation, 3)),
         }
+
+    def statistic_shapes(self, channels: int) -> Mapping[str, Shape]:
+        """Return those of both sums."""
+        return {"vertical": [1], "horizontal": [1]}
 
     def compare(
         self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
