@@ -107,7 +107,9 @@ def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool) -> list[str]:
 
 def _paint(job: Job, engine: Engine, show: Callable[[Step], None]) -> float:
     """Fill the cell of a job and return its last total cost."""
-    for step in engine.iterate(job.content, job.style, job.options):
+    run = engine.iterate(job.content, job.style, job.options)
+    interrupts.cancel_with(run.cancel)
+    for step in run:
         interrupts.defer()
         show(step)
         if interrupts.requested:

@@ -100,9 +100,7 @@ def grid(
     sheet = Sheet(rows)
     _check_size(sheet)
     check_output(output, force, sheet.size)
-    engine = Engine(device, threads, models, kernel)
-    interrupts.cancel_with(engine.cancel)
-    _paint(jobs, engine, sheet, output, quiet)
+    _paint(jobs, Engine(device, threads, models, kernel), sheet, output, quiet)
     if not quiet:
         width, height = sheet.size
         print_line(

@@ -69,6 +69,7 @@ class Interrupts:
         self.requested = False
         self.written: object = None
         self._installed = False
+        self._cancel: Callable[[], None] | None = None
         self._raised = False
         self._reaction = _Reaction.EXIT
         self._message = "interrupted"
@@ -92,21 +93,21 @@ class Interrupts:
 
         A thread does, woken by the first signal.
         """
-        if not self._installed:
+        waiting, self._cancel = self._cancel is not None, cancel
+        if waiting or not self._installed:
             return
         import threading
 
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-
-        def wait() -> None:
-            os.read(reading, 1)
-            # Else the handler has raised, or there is something to keep and the step is finished.
-            if self._reaction is _Reaction.RAISE:
-                cancel()
-
-        threading.Thread(target=wait, daemon=True).start()
+        threading.Thread(target=self._cancel_at_signal, args=(reading,), daemon=True).start()
         signal.set_wakeup_fd(writing)
+
+    def _cancel_at_signal(self, reading: int) -> None:
+        os.read(reading, 1)
+        # Else the handler has raised, or there is something to keep and the step is finished.
+        if self._reaction is _Reaction.RAISE and self._cancel is not None:
+            self._cancel()
 
     def promise(self, product: str) -> None:
         """Tell what the command is going to write: ``"the picture"``."""

@@ -180,9 +180,9 @@ def _stylize(
     reports.check(size)
 
     def start() -> Iterator[Step]:
-        engine = make_engine()
-        interrupts.cancel_with(engine.cancel)
-        return engine.iterate(pictures.content, pictures.styles, options)
+        run = make_engine().iterate(pictures.content, pictures.styles, options)
+        interrupts.cancel_with(run.cancel)
+        return run
 
     last = _paint(start, reports, scales)
     if not reports.quiet:

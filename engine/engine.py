@@ -8,17 +8,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.artifacts import Artifacts, Choice
 from ortist.engine.evaluators import Fused, Pieces
-from ortist.engine.images import ImageSource, read_image, to_image, to_tensor
+from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.objective import Objective, weighted_parts
 from ortist.engine.options import Options
-from ortist.engine.pictures import Pixels, Styles, read_pictures
+from ortist.engine.pictures import Pictures, Pixels, Styles, read_pictures
+from ortist.engine.plan import Plan
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
 from ortist.engine.scales import Scale
@@ -30,6 +31,9 @@ from ortist.models.errors import InputError, shown
 from ortist.models.keys import Kind
 from ortist.models.layers import POOLINGS
 from ortist.models.winograd import WINOGRAD_BLOCK
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 T = TypeVar("T")
 KERNELS = ("auto", "direct", "winograd")
@@ -93,14 +97,6 @@ class Engine:
         """Name of the onnxruntime execution provider in use."""
         return self._device.provider
 
-    def cancel(self) -> None:
-        """End all that this engine does for good, amid evaluations, with an OrtistError.
-
-        Any thread may call this, as when the program is to end. To end one run, and keep what it
-        has painted, stop iterating.
-        """
-        self._device.cancel()
-
     def stylize(
         self,
         content: ImageSource,
@@ -125,7 +121,7 @@ class Engine:
         for step in run:
             if on_step is not None:
                 on_step(step)
-        return Result(to_image(run.picture), tuple(run.history), run.seconds)
+        return Result(run.picture, tuple(run.history), run.seconds)
 
     def iterate(self, content: ImageSource, style: Styles, options: Options | None = None) -> Run:
         """Return an iterator over the steps of a run; to stop early, stop iterating.
@@ -133,6 +129,10 @@ class Engine:
         Arguments and errors are those of :meth:`stylize`. Pictures are read, and errors in them
         raised, before this returns, and all graphs that the run needs are found.
         """
+        return self.plan(content, style, options).run()
+
+    def plan(self, content: ImageSource, style: Styles, options: Options | None = None) -> Plan:
+        """Return what a run will do, and take; its ``run()`` is what :meth:`iterate` returns."""
         options = Options() if options is None else options
         if not isinstance(options, Options):
             raise InputError(f"options is {shown(options)}, accepted are Options")
@@ -140,19 +140,21 @@ class Engine:
         scales = pictures.scales(options)
         for scale in scales:
             for kind in ("measure", *self._kinds):
-                choice = self._choice(scale.width * scale.height, options)
+                choice = self._choice(scale.pixels, options)
                 self._models(kind, choice.of_kind(kind))
-        canvas, styles = pictures.at(scales[0].width, scales[0].height)
-        start = starting_picture(canvas, styles, options, self._artifacts.mean)
-        # The objective of a large scale has its memory until nothing refers to it.
-        ready = {scales[0]: self._objective(canvas, styles, options)}
+        return Plan(scales, options, lambda: self._run(pictures, scales, options))
 
-        def objective_at(scale: Scale) -> Objective:
-            if scale in ready:
-                return ready.pop(scale)
-            return self._objective(*pictures.at(scale.width, scale.height), options)
-
-        return Run(scales, objective_at, start, options)
+    def _run(self, pictures: Pictures, scales: tuple[Scale, ...], options: Options) -> Run:
+        run_options = self._device.new_run()
+        # The first size is asked for twice.
+        at = lru_cache(1)(lambda scale: pictures.at(scale.width, scale.height))
+        return Run(
+            scales,
+            lambda scale: self._objective(*at(scale), options, run_options),
+            starting_picture(*at(scales[0]), options, self._artifacts.mean),
+            options,
+            lambda: setattr(run_options, "terminate", True),
+        )
 
     def activations(
         self, image: ImageSource, layers: Sequence[str], pooling: str = Options.pooling
@@ -168,12 +170,20 @@ class Engine:
         graph = self._graph("features", Choice.of(pooling), [pixels])
         return graph.run(layers, {"image": to_tensor(pixels)})
 
-    def _objective(self, canvas: Pixels, styles: list[Pixels], options: Options) -> Objective:
+    def _objective(
+        self,
+        canvas: Pixels,
+        styles: list[Pixels],
+        options: Options,
+        run_options: onnxruntime.RunOptions | None = None,
+    ) -> Objective:
         choice = self._choice(canvas.shape[0] * canvas.shape[1], options)
-        loading = _in_background(
-            lambda: [self._graph(kind, choice, [canvas]) for kind in self._kinds]
-        )
-        measure = self._graph("measure", choice, [canvas, *styles])
+
+        def graph(kind: Kind, *pictures: Pixels) -> Graph:
+            return self._graph(kind, choice, pictures).within(run_options or self._device.new_run())
+
+        loading = _in_background(lambda: [graph(kind, canvas) for kind in self._kinds])
+        measure = graph("measure", canvas, *styles)
         targets = settle_targets(measure, choice.parts, canvas, _weighted(styles, options))
         like, graphs, parts = to_tensor(canvas), loading.result(), weighted_parts(options)
         if self._kinds == FUSED:
@@ -247,6 +257,4 @@ def _in_background(call: Callable[[], T]) -> Future[T]:
 def _weighted(styles: Sequence[Pixels], options: Options) -> list[tuple[float, Pixels]]:
     """Return styles with weights of sum 1."""
     weights = [1.0] * len(styles) if options.style_weights is None else options.style_weights
-    if len(weights) != len(styles):
-        raise InputError(f"style_weights has {len(weights)} weights for {len(styles)} style images")
     return [(weight / sum(weights), style) for weight, style in zip(weights, styles, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ortist.models.errors import ArtifactError as ArtifactError
+from ortist.models.errors import CanceledError as CanceledError
 from ortist.models.errors import DeviceError as DeviceError
 from ortist.models.errors import InputError as InputError
 from ortist.models.errors import OrtistError as OrtistError

@@ -65,7 +65,8 @@ def read_pictures(content: ImageSource, style: Styles, options: Options) -> Pict
     """Read all pictures of a run.
 
     Raises:
-        InputError: for a picture, or a size that follows from it, that cannot be used.
+        InputError: for a picture, or a size that follows from it, that cannot be used, or if there
+            are not as many style weights as styles.
     """
     limit = options.max_pixels
     source = _read(content, "content image", limit)
@@ -83,6 +84,9 @@ def read_pictures(content: ImageSource, style: Styles, options: Options) -> Pict
         size = _style_size(pixels, width * height, options.style_scale)
         check_size(*size, "scaled style image", limit)
         styles.append(pixels)
+    weights = options.style_weights
+    if weights is not None and len(weights) != len(styles):
+        raise InputError(f"style_weights has {len(weights)} weights for {len(styles)} style images")
     return Pictures(source, tuple(styles), width, height, options.style_scale)
 
 

@@ -58,20 +58,29 @@ class Step(Costs):
         """Return the picture arrived at as uint8 (H, W, 3), RGB."""
         return to_image(self.pixels)
 
+    def save(self, path: str | Path) -> None:
+        """Write the picture arrived at, as :meth:`Result.save` does."""
+        write_image(self.image(), path)
+
 
 @dataclass(frozen=True)
 class Result:
     """A finished run.
 
     Attributes:
-        image: the picture, uint8 (H, W, 3), RGB.
+        pixels: the picture, float32 (1, 3, H, W), RGB, nominally 0..255, not clipped.
         history: the costs at the start of each step.
         seconds: wall-clock time of all steps.
     """
 
-    image: NDArray[np.uint8]
+    pixels: NDArray[np.float32]
     history: tuple[Costs, ...]
     seconds: float
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The picture, uint8 (H, W, 3), RGB."""
+        return to_image(self.pixels)
 
     def save(self, path: str | Path) -> None:
         """Write the picture; the extension says in which format.

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ortist.engine.adam import Adam
 from ortist.engine.errors import InputError, NonFiniteCostError
-from ortist.engine.images import to_image
 from ortist.engine.lbfgs import LBFGS
 from ortist.engine.objective import Evaluation, Objective
 from ortist.engine.optimizer import Optimizer, State, Tensor
@@ -37,10 +36,12 @@ class Run(Iterator[Step]):
         objective_at: returns what is minimized at a scale; called when the scale is reached.
         start: float32 (1, 3, H, W) in the size of the first scale.
         options: how to optimize.
+        cancel: ends the evaluation under way.
 
     Raises:
         NonFiniteCostError: by a step, if there is no finite picture to go on from; carries the last
             good one.
+        CanceledError: by a step, if :meth:`cancel` was called.
     """
 
     def __init__(
@@ -49,12 +50,15 @@ class Run(Iterator[Step]):
         objective_at: Callable[[Scale], Objective],
         start: Tensor,
         options: Options,
+        cancel: Callable[[], None],
     ) -> None:
         self.scales = scales
         self.history: list[Costs] = []
         """The costs at the start of each step so far."""
         self.seconds = 0.0
         """Wall-clock time of all steps so far."""
+        self.cancel = cancel
+        """End the run, amid an evaluation; any thread may call this. ``picture`` stays."""
         self._objective_at = objective_at
         self._start = start
         self._options = options
@@ -185,7 +189,7 @@ class Run(Iterator[Step]):
             f"{what if finite else f'the cost is {evaluation.value} at'} step {self._iteration};"
             f" the picture is that of step {self._last_good_step}:"
             " try a smaller learning rate or smaller weights",
-            Result(to_image(self._last_good), tuple(self.history), self.seconds),
+            Result(self._last_good, tuple(self.history), self.seconds),
         )
 
 

@@ -28,9 +28,14 @@ class Scale:
     steps: int
 
     @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.width * self.height
+
+    @property
     def work(self) -> int:
         """Pixels times evaluations, which time goes by."""
-        return self.width * self.height * self.steps
+        return self.pixels * self.steps
 
 
 def plan_scales(width: int, height: int, steps: int, count: int | None = None) -> tuple[Scale, ...]:

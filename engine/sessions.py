@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import os
@@ -13,7 +14,14 @@ import numpy as np
 
 from ortist.engine.optimizer import Tensor
 from ortist.models.blocks import Map, is_map, layout
-from ortist.models.errors import ArtifactError, DeviceError, OrtistError, printable, shown
+from ortist.models.errors import (
+    ArtifactError,
+    CanceledError,
+    DeviceError,
+    OrtistError,
+    printable,
+    shown,
+)
 from ortist.models.interface import COSTS_KEY, GRADIENT, Interface, Shape, Shapes
 from ortist.models.layers import IMAGE
 from ortist.models.winograd import transformed_layer
@@ -69,13 +77,19 @@ class Graph:
         self._device = device
         self._constants = self.placed(constants)
         self._label = label
-        self._run_options = device.run_options
+        self._run_options = device.new_run()
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = [value.name for value in session.get_outputs()]
 
     def layout(self, images: Mapping[str, Tensor]) -> dict[str, Map]:
         """Return the inputs that follow from the size of the images; plain graphs have none."""
         return layout((value.name for value in self._session.get_inputs()), images)
+
+    def within(self, run_options: onnxruntime.RunOptions) -> Graph:
+        """Return the same graph, whose evaluations end when ``run_options`` say so."""
+        graph = copy.copy(self)
+        graph._run_options = run_options
+        return graph
 
     def placed(self, feeds: Mapping[str, Map]) -> dict[str, Placed]:
         """Return inputs for several runs, put where the graph runs once and for all."""
@@ -85,7 +99,8 @@ class Graph:
         """Return the named outputs, computing only what they need.
 
         Raises:
-            OrtistError: if that fails, for example for want of memory, or is canceled.
+            CanceledError: if it is ended.
+            OrtistError: if it fails, for example for want of memory.
             ArtifactError: if what comes has another shape than the graph states, or than that of
                 the picture that it is the gradient by.
         """
@@ -97,7 +112,7 @@ class Graph:
             values = self._session.run_with_ort_values(list(outputs), given, self._run_options)
         except Exception as error:  # the runtime's exceptions have no common base but this
             if self._run_options.terminate:
-                raise OrtistError("the engine was canceled") from error
+                raise CanceledError("the run was canceled") from error
             raise OrtistError(f"onnxruntime cannot run {self._label}: {error}") from error
         # As they come they keep all memory of the session alive.
         found = {name: value.numpy().copy() for name, value in zip(outputs, values, strict=True)}
@@ -131,8 +146,6 @@ class Device:
         self._runtime = import_runtime()
         _check_version(self._runtime)
         self._threads = threads or 0
-        self.run_options = self._runtime.RunOptions()
-        self.run_options.only_execute_path_to_fetches = True
         self.provider = _provider(name, self._runtime.get_available_providers())
         """Name of the execution provider in use."""
         if not self.is_cpu:
@@ -202,9 +215,11 @@ class Device:
         kind = _MEMORY.get(self.provider, "cpu")
         return self._runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), kind)
 
-    def cancel(self) -> None:
-        """End all runs of graphs, those under way at their next node, with an OrtistError."""
-        self.run_options.terminate = True
+    def new_run(self) -> onnxruntime.RunOptions:
+        """Return options for evaluations: with ``terminate`` set they end at their next node."""
+        options = self._runtime.RunOptions()
+        options.only_execute_path_to_fetches = True
+        return options
 
     def _try_provider(self) -> None:
         """Raise DeviceError unless the provider starts."""

@@ -29,6 +29,10 @@ class DeviceError(OrtistError):
     """The requested device or execution provider cannot be used here."""
 
 
+class CanceledError(OrtistError):
+    """A run was ended from outside, by :meth:`Run.cancel <ortist.engine.Run.cancel>`."""
+
+
 def printable(text: str) -> str:
     """Return a text as one line: blanks for line ends, ``?`` for what cannot be shown."""
     line = " ".join(part.strip() for part in text.splitlines() if part.strip())

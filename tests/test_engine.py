@@ -23,6 +23,7 @@ from PIL import Image
 from ortist.engine import (
     LAYERS,
     ArtifactError,
+    CanceledError,
     Costs,
     DeviceError,
     Engine,
@@ -516,17 +517,28 @@ def test_a_run_that_fails_is_one_line(engine: Engine) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_engine_can_be_canceled_within_an_evaluation() -> None:
+def test_a_run_can_be_canceled_within_an_evaluation() -> None:
     engine = Engine(threads=1)
-    run = engine.iterate(waves(256, 384, seed=1), STYLE, Options(size=384, steps=9))
-    whole = next(run).seconds
-    threading.Timer(whole / 4, engine.cancel).start()
+    options = Options(size=384, steps=9)
+    run = engine.iterate(waves(256, 384, seed=1), STYLE, options)
+    other = engine.iterate(CONTENT, STYLE, replace(SHORT, steps=2))
+    first, whole = next(run), next(run).seconds
+    threading.Timer(whole / 4, run.cancel).start()
     begin = time.perf_counter()
-    with pytest.raises(OrtistError, match=r"^the engine was canceled$"):
+    with pytest.raises(CanceledError, match=r"^the run was canceled$"):
         next(run)
     assert time.perf_counter() - begin < whole * 3 / 4
-    with pytest.raises(OrtistError, match=r"^the engine was canceled$"):
-        engine.iterate(CONTENT, STYLE, SHORT)
+    with pytest.raises(CanceledError, match=r"^the run was canceled$"):
+        next(run)
+    assert not np.array_equal(run.picture, first.pixels)  # that of the second step
+    assert len(list(other)) == 2
+
+
+def test_a_run_can_be_canceled_before_it_has_begun() -> None:
+    run = Engine(threads=1).iterate(CONTENT, STYLE, SHORT)
+    run.cancel()
+    with pytest.raises(CanceledError):
+        next(run)
 
 
 def test_the_graphs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

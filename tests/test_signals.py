@@ -94,18 +94,19 @@ def test_before_the_first_step(tmp_path: Path, event: str, name: str, number: in
 # A graph whose evaluation, like that of a real one, no exception reaches before its end.
 EVALUATION = """
 import hashlib, os, threading
-from ortist.engine import Engine
+from ortist.engine.run import Run
 from ortist.engine.sessions import Graph
 def evaluate(*_):
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 Graph.run = evaluate
-Engine.cancel = lambda engine: os._exit(7)
+begin = Run.__init__
+Run.__init__ = lambda run, *given: begin(run, *given[:-1], lambda: os._exit(7))
 """
 
 
 @pytest.mark.parametrize("arguments", [SHORT, (*GRID, "--vary", "steps=1")])
-def test_amid_the_first_evaluation_the_engine_is_canceled(
+def test_amid_the_first_evaluation_the_run_is_canceled(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     assert outcome(start(tmp_path, *arguments, prelude=EVALUATION)).code == 7
