@@ -26,6 +26,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     interrupts.install()
     from ortist.cli.streams import guard_streams, print_error
+    from ortist.models.files import reason
 
     output = guard_streams()
     code = 1
@@ -38,12 +39,15 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         print_error(str(interrupted))
         code = INTERRUPTED
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, int | None):
+            code = end.code or 0
+        else:
+            print_error(str(end.code))
     except BaseException:
         sys.excepthook(*sys.exc_info())
     if code == 0 and output.failure is not None and interrupts.written is None:
         # What the command was for is what it printed.
-        print_error(f"error: cannot write to stdout: {output.failure.strerror}")
+        print_error(f"error: cannot write to stdout: {reason(output.failure)}")
         code = 2
     atexit._run_exitfuncs()
     os._exit(code)

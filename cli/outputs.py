@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeAlias
@@ -22,9 +23,12 @@ Output: TypeAlias = tuple[str, Path]
 
 def check_distinct(outputs: Iterable[Output]) -> None:
     """Raise InputError if two of the files to be written are one."""
-    seen: dict[str, Output] = {}
+    seen: dict[tuple[str, str], Output] = {}
+    resolved = cache(os.path.realpath)  # most files have the same folder
     for name, path in outputs:
-        first = seen.setdefault(os.path.realpath(path), (name, path))
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        place = resolved(target.parent), target.name
+        first = seen.setdefault(place, (name, path))
         if first != (name, path):
             raise InputError(f"output '{first[1]}' is both {first[0]} and {name}")
 
@@ -86,8 +90,10 @@ class Pictures:
                 f" accepted are {MOST_NUMBERED}"
             )
         if self.every:
-            for _, path in self._numbered():
-                check_output(path, self.force, size)
+            # The others have names of the same length in the same folder, which may be taken.
+            for index, (_, path) in enumerate(self._numbered()):
+                if index == 0 or os.path.lexists(path):
+                    check_output(path, self.force, size)
 
     def outputs(self) -> Iterator[Output]:
         """Yield all files that may be written."""

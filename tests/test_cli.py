@@ -295,14 +295,14 @@ INVALID = {
     "long name": ((CONTENT, STYLE, "-o", "a" * 300 + ".png"), "cannot be written: File name too"),
     "long log name": ((*OUT, "--log", "a" * 300), "cannot be written: File name too"),
     "log is output": ((*OUT, "--log", "./out.png"), "'out.png' is both the picture and the log"),
-    "numbered exists": ((*OUT, "--save-every", "2"), "'out-0002.png' exists; --force"),
+    "numbered exists": ((*OUT, "--save-every", "1"), "'out-0002.png' exists; --force"),
     "log exists": ((*OUT, "--log", "old.png"), "'old.png' exists; --force"),
     "log folder": ((*OUT, "--log", "no/log.jsonl"), "there is no directory"),
     "no folder": ((CONTENT, STYLE, "-o", "no/out.png"), "there is no directory"),
     "unwritable": ((CONTENT, STYLE, "-o", "/proc/out.png"), "cannot write to directory '/proc'"),
     "extension": ((CONTENT, STYLE, "-o", "out.xcf"), "accepted are .png, .jpg, .jpeg, .webp, .tif"),
     "numbered folder": (
-        (*OUT, "--save-every", "3", "--force"),
+        (*OUT, "--save-every", "1", "--force"),
         "'out-0003.png' is a directory",
     ),
     "long numbered name": (

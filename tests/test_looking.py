@@ -9,8 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 from test_cli import CONTENT, OUT, STYLE, Ortist, files, process
 
-from ortist.cli.outputs import Log
+from ortist.cli.outputs import Log, Pictures, check_distinct
 from ortist.cli.plot import draw_costs
 from ortist.cli.sheet import Cell, Sheet
 from ortist.cli.timelapse import LONGER_SIDE, MAX_FRAMES, Timelapse
@@ -207,6 +208,32 @@ def test_a_time_lapse_stays_small(tmp_path: Path) -> None:
     with Image.open(tmp_path / "large.webp") as animation:
         assert animation.size == (LONGER_SIDE, LONGER_SIDE // 2)
         assert animation.n_frames == 2
+
+
+def test_the_folder_of_numbered_pictures_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given, **options: calls.append(given) or function(*given, **options)
+
+    monkeypatch.setattr(os.path, "realpath", counted(os.path.realpath))
+    monkeypatch.setattr(tempfile, "TemporaryFile", counted(tempfile.TemporaryFile))
+    pictures = Pictures(path=tmp_path / "out.png", every=1, steps=1000, force=False)
+    pictures.check((32, 32))
+    check_distinct(pictures.outputs())
+    assert len(calls) < 10
+
+
+def test_links_to_one_place(tmp_path: Path) -> None:
+    (tmp_path / "folder").symlink_to(tmp_path)
+    (tmp_path / "link.png").symlink_to("costs.png")
+    one = tmp_path / "costs.png"
+    check_distinct([("the plot", one), ("the log", tmp_path / "log.png")])
+    for other in (tmp_path / "link.png", tmp_path / "folder" / "costs.png"):
+        with pytest.raises(InputError, match=r"is both the plot and the log$"):
+            check_distinct([("the plot", one), ("the log", other)])
 
 
 def test_a_log_that_fails_when_it_is_closed(

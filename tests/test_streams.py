@@ -89,6 +89,19 @@ def test_what_was_asked_for_cannot_be_written(
     assert shell(tmp_path, redirection, *arguments) == Outcome(2, "", err)
 
 
+@pytest.mark.parametrize(
+    ("end", "code", "err"), [("'a word'", 1, "a word\n"), ("3", 3, ""), ("None", 0, "")]
+)
+def test_the_end_of_a_library_is_that_of_python(
+    tmp_path: Path, end: str, code: int, err: str
+) -> None:
+    prelude = f"import sys, ortist.cli\nortist.cli.main = lambda arguments: sys.exit({end})"
+    done = subprocess.run(
+        process(prelude=prelude), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert Outcome(done.returncode, done.stdout, done.stderr) == Outcome(code, "", err)
+
+
 @pytest.mark.parametrize("arguments", [SHORT, ("info",), ("--help",)])
 def test_a_reader_that_leaves(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
