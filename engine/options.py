@@ -160,9 +160,13 @@ class Options:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         if not (_is_finite(self.averaging) and 0 <= self.averaging < 1):
             raise InputError(f"averaging is {shown(self.averaging)}, accepted are 0 to below 1")
-        self.schedule("learning_rate")
+        default = parse_schedule("learning_rate", Options.learning_rate)
+        chosen = {
+            "learning_rate": self.schedule("learning_rate") != default,
+            "averaging": self.averaging != Options.averaging,
+        }
         for name in ADAM_ONLY:
-            if self.optimizer != "adam" and getattr(self, name) != getattr(Options, name):
+            if self.optimizer != "adam" and chosen[name]:
                 raise InputError(f"{name} is for adam, but optimizer is {self.optimizer}")
         for name in ("alpha", "beta"):
             schedule = self.schedule(name)
