@@ -14,8 +14,10 @@ from ortist.models.files import read_regular, reason
 
 SIZES = frozenset({"size", "width", "height"})
 DEFAULT_RECIPE = "standard"
-MAX_BYTES = 8_000
-"""Largest file of options; a longer one, whose names have thousands of parts, takes minutes."""
+MAX_BYTES = 64_000
+"""Largest file of options."""
+MAX_DOTS = 100
+"""Most in a line of it: reading a name takes time in the square of its parts."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,17 @@ def find_recipe(name: str) -> Recipe:
 def _read(path: str) -> dict[str, Any]:
     """Return what is in a TOML file."""
     try:
-        return tomllib.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
+        text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
+        if not _has_long_name(text):
+            return tomllib.loads(text)
     except OSError as error:
         raise InputError(f"recipe '{path}' cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:  # of decoding and of TOML
         raise InputError(f"recipe '{path}' is not TOML: {error}") from error
+    raise InputError(f"recipe '{path}' has a line with more than {MAX_DOTS} dots")
+
+
+def _has_long_name(text: str) -> bool:
+    """Whether a line, where names end, may have one of too many parts; comments have none."""
+    lines = (line for line in text.split("\n") if not line.lstrip().startswith("#"))
+    return any(line.count(".") > MAX_DOTS for line in lines)

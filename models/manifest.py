@@ -326,13 +326,16 @@ def _tensors(value: _Value) -> dict[str, Tensor]:
 
 def _graphs(value: _Value, weights: str) -> tuple[GraphFile, ...]:
     graphs: list[GraphFile] = []
+    files = {weights}
+    found: dict[tuple[Kind, GraphKey], str] = {}
     for item in value.items():
         graph = _graph(item)
-        if graph.file in (weights, *(earlier.file for earlier in graphs)):
+        if graph.file in files:
             item.at("file").refuse("a file of its own")
-        for earlier in graphs:
-            if (graph.kind, graph.key) == (earlier.kind, earlier.key):
-                item.refuse(f"another kind or choice than that of {earlier.file}")
+        if (graph.kind, graph.key) in found:
+            item.refuse(f"another kind or choice than that of {found[graph.kind, graph.key]}")
+        files.add(graph.file)
+        found[graph.kind, graph.key] = graph.file
         graphs.append(graph)
     return tuple(graphs)
 

@@ -404,7 +404,15 @@ def test_another_version_of_onnx_has_cache_files_of_its_own(
     assert len(list(cache.iterdir())) == 2
 
 
-@pytest.mark.parametrize("name", ["layout:rows.x.y:4:0:image", "more/kernel/winograd", "layout:x"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "layout:rows.x.y:4:0:image",
+        "layout:real:6:0:image",  # of another size of blocks
+        "more/kernel/winograd",
+        "layout:x",
+    ],
+)
 def test_a_lowered_graph_asks_for_maps_and_kernels_that_there_are(models: Path, name: str) -> None:
     file = "vgg19-average-measure-gram-winograd4.onnx"
     model = onnx.load(SHIPPED / file, load_external_data=False)

@@ -827,3 +827,8 @@ def test_options_are_no_mapping(engine: Engine) -> None:
     options: Any = {"size": 48}
     with pytest.raises(InputError, match=r"options is {'size': 48}, accepted are Options"):
         engine.iterate(CONTENT, STYLE, options)
+
+
+@pytest.mark.parametrize("rate", [2, 2.0, "2", "2.0"])
+def test_the_default_learning_rate_in_any_form_suits_every_optimizer(rate: float | str) -> None:
+    assert Options(optimizer="lbfgs", learning_rate=rate).learning_rate == rate

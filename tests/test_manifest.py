@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -333,6 +334,19 @@ def test_a_manifest_of_megabytes_is_not_read(tmp_path: Path) -> None:
     expected = f"manifest.json is corrupt: it has more than {MAX_BYTES} bytes"
     with pytest.raises(ArtifactError, match=re.escape(expected)):
         Artifacts(tmp_path)
+
+
+def test_a_manifest_of_thousands_of_graphs_is_read_at_once() -> None:
+    manifest = copy.deepcopy(MANIFEST)
+    entry = MANIFEST["graphs"][2] | {"sha256": "0" * 64}
+    manifest["graphs"] = [
+        entry | {"file": f"{index}.onnx", "parts": [f"t{index}/conv1_1"]} for index in range(4100)
+    ]
+    text = json.dumps(manifest).encode()
+    assert MAX_BYTES * 0.9 < len(text) <= MAX_BYTES
+    begin = time.process_time()
+    assert len(parse_manifest(text, "").graphs) == 4100
+    assert time.process_time() - begin < 1
 
 
 def test_tensors_follow_from_which_layers_have_codes() -> None:

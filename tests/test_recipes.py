@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from ortist.engine import InputError, Options
-from ortist.engine.recipes import RECIPES, find_recipe
+from ortist.engine.recipes import MAX_BYTES, RECIPES, find_recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -56,7 +57,9 @@ def test_a_file_starts_from_a_recipe(tmp_path: Path) -> None:
         (f"alpha = -0x{'f' * 5000}", "mine.toml' is not TOML: "),
         (f"seed = {'9' * 5000}", "mine.toml' is not TOML: "),
         ("steps = true", "steps is True, accepted are whole numbers from 1"),
-        (".".join("a" * 20_000) + " = 1", "cannot be read: it has more than 8000 bytes"),
+        ("#" * 64_001, "cannot be read: it has more than 64000 bytes"),
+        (".".join("a" * 20_000) + " = 1", "mine.toml' has a line with more than 100 dots"),
+        ("# a\n  [" + ".".join("a" * 102) + "]", "has a line with more than 100 dots"),
         ('optimizer = "lbfgs"\nlearning_rate = 3', "learning_rate is for adam, but optimizer is"),
     ],
 )
@@ -65,6 +68,40 @@ def test_what_is_wrong_in_a_file_is_told(tmp_path: Path, text: str | bytes, mess
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=message):
         find_recipe(str(path)).with_options()
+
+
+NAME = ".".join("a" * 100)
+SLOW: dict[str, str] = {
+    "names": "\n".join(f"{NAME}.{index:x}=1" for index in range(310)),
+    "names in a table": "\n".join((f"[{NAME}]", *(f"{NAME}.{i:x}=1" for i in range(310)))),
+    "tables": "\n".join(f"[{NAME}.{index:x}]" for index in range(308)),
+    "lists of tables": f"[[{NAME}]]\n{NAME}=1\n" * 156,
+    "inline tables": "\n".join(f"x{index}={{{NAME}=1}}" for index in range(300)),
+    "one name": ".".join("a" * 31_990) + "=1",
+    "one name in braces": "x={" + ".".join("a" * 31_990) + "=1}",
+    "tables in tables": "x=" + "{a=" * 21_000,
+    "arrays in arrays": "x=" + "[" * 63_900,
+    "short names": "\n".join(f"a.{index:x}=1" for index in range(7_000)),
+    "text": "x='''" + "''a" * 21_000 + "'''",
+    "digits": "x=1." + "9" * 63_900,
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_no_file_takes_long(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(SLOW[name])
+    assert 50_000 < path.stat().st_size <= MAX_BYTES
+    begin = time.process_time()
+    with pytest.raises(InputError):
+        find_recipe(str(path)).with_options()
+    assert time.process_time() - begin < 2
+
+
+def test_comments_may_be_long(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"steps = 7\n  # {'.' * 200}\n" + "# more\n" * 8000)
+    assert find_recipe(str(path)).with_options().steps == 7
 
 
 def test_a_size_that_is_chosen_replaces_the_sides_of_the_recipe(tmp_path: Path) -> None:
