@@ -15,8 +15,10 @@ from ortist.cli.progress import progress_bar
 from ortist.cli.sheet import Cell
 from ortist.cli.streams import print_line
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
-from ortist.engine.images import read_image
+from ortist.engine.follow import Observer, follow
+from ortist.engine.images import read_image, to_image
 from ortist.engine.pictures import read_pictures
+from ortist.engine.results import Painting
 from ortist.models.errors import printable
 
 _Pixels = NDArray[np.uint8]
@@ -84,40 +86,53 @@ def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool) -> list[str]:
     failures = []
     done, total = 0, sum(job.options.steps for job in jobs)
     with progress_bar(total, quiet) as show:
-
-        def show_all(step: Step) -> None:
-            show(replace(step, iteration=done + step.iteration))
-
         for job in jobs:
+            run = engine.iterate(job.content, job.style, job.options)
+            interrupts.cancel_with(run.cancel)
             try:
-                cost = _paint(job, engine, show_all)
+                last = follow(run, [_InCell(job, show, done)], lambda: interrupts.requested)
             except NonFiniteCostError as error:
-                interrupts.defer()
-                job.cell.image = error.result.image
-                job.cell.lines = ("not finite",)
                 failures.append(f"{job.name}: {error}")
+            except Exception:  # a model, the memory
+                job.cell.lines = ("failed",)
+                raise
             else:
                 if not quiet:
-                    print_line(f"{job.name}: J = {cost:.6g}")
+                    print_line(f"{job.name}: J = {last.total:.6g}")
             if interrupts.requested:
                 break
             done += job.options.steps
     return failures
 
 
-def _paint(job: Job, engine: Engine, show: Callable[[Step], None]) -> float:
-    """Fill the cell of a job and return its last total cost."""
-    run = engine.iterate(job.content, job.style, job.options)
-    interrupts.cancel_with(run.cancel)
-    for step in run:
+class _InCell(Observer):
+    """Puts the picture into the cell of a job.
+
+    Args:
+        job: what is painted.
+        show: shows a step of all jobs on the bar.
+        before: steps of the jobs before.
+    """
+
+    def __init__(self, job: Job, show: Callable[[Step], None], before: int) -> None:
+        self._job = job
+        self._show = show
+        self._before = before
+
+    def step(self, step: Step) -> None:
+        """Show a step."""
+        interrupts.defer()  # from now on there is something to keep
+        self._show(replace(step, iteration=self._before + step.iteration))
+
+    def keep(self, painting: Painting) -> None:
+        """Fill the cell, and tell if it is not what it was to be."""
         interrupts.defer()
-        show(step)
-        if interrupts.requested:
-            break
-    job.cell.image = step.image()
-    if interrupts.requested and step.iteration < job.options.steps:
-        job.cell.lines = (f"{step.iteration} of {job.options.steps} steps",)
-    return step.total
+        cell, steps = self._job.cell, self._job.options.steps
+        cell.image = to_image(painting.pixels)
+        if not isinstance(painting, Step):
+            cell.lines = ("not finite",)
+        elif painting.iteration < steps and interrupts.requested:
+            cell.lines = (f"{painting.iteration} of {steps} steps",)
 
 
 def _shown(picture: _Pixels, side: int, *lines: str) -> Cell:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ortist.cli.outputs import FILES
+from ortist.cli.outputs.file import OutputFile
 from ortist.engine.engine import KERNELS
 from ortist.engine.options import OPTIONS, Option
 from ortist.engine.recipes import DEFAULT_RECIPE, find_recipe
@@ -39,27 +41,41 @@ ModelsFolder = Annotated[
 ]
 
 
-def takes_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flags of all options in place of its parameter ``chosen``.
+def takes_options_and_files(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of all options and output files.
 
-    There it gets the values of those that were given, by name.
+    They take the place of its parameters ``chosen``, where it gets the values of the options that
+    were given, by name, and ``files``, where it gets the paths, by class.
     """
 
     def run(**values: Any) -> None:
-        texts = {name: values.pop(name) for name in _ON_COMMAND_LINE}
-        given = {name: text for name, text in texts.items() if text is not None}
-        chosen = {name: _value(OPTIONS[name], text) for name, text in given.items()}
-        command(**values, chosen=chosen)
+        given = {name: value for name, value in values.items() if value is not None}
+        chosen = {name: _value(OPTIONS[name], given[name]) for name in _OPTIONS if name in given}
+        files = {kind: given[name] for name, kind in _FILES.items() if name in given}
+        own = {name: values[name] for name in values.keys() - _OPTIONS.keys() - _FILES.keys()}
+        command(**own, chosen=chosen, files=files)
 
     own = signature(command, eval_str=True)
-    parameters = list(_with_options(own.parameters.values()))
+    parameters = list(_with_options_and_files(own.parameters.values()))
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     return run
 
 
-_ON_COMMAND_LINE = [name for name, option in OPTIONS.items() if option.flag != ""]
+def _with_options_and_files(own: Iterable[Parameter]) -> Iterator[Parameter]:
+    more = {"chosen": _OPTIONS, "files": {name: _path(kind) for name, kind in _FILES.items()}}
+    for parameter in own:
+        for name, annotation in more.get(parameter.name, {}).items():
+            yield Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        if parameter.name not in more:
+            yield parameter
+
+
+def _path(kind: type[OutputFile]) -> Any:
+    extensions = f" ({', '.join(kind.extensions)})" if kind.extensions else ""
+    about = f"{kind.about.removesuffix('.')}{extensions}."
+    return Annotated[Path | None, output_option(kind.flag, metavar="FILE", help=about)]
 
 
 def _flag(option: Option) -> str:
@@ -69,17 +85,6 @@ def _flag(option: Option) -> str:
 def _value(option: Option, given: Any) -> Any:
     """Return the value of what was given, a text, several, or whether a flag was."""
     return given if isinstance(given, bool) else option.kind.read(_flag(option), given)
-
-
-def _with_options(own: Any) -> Iterator[Parameter]:
-    defaults = find_recipe(DEFAULT_RECIPE).with_options()
-    for parameter in own:
-        if parameter.name != "chosen":
-            yield parameter.replace(kind=Parameter.KEYWORD_ONLY)
-            continue
-        for name in _ON_COMMAND_LINE:
-            annotation = _annotation(OPTIONS[name], getattr(defaults, name))
-            yield Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _annotation(option: Option, default: Any) -> Any:
@@ -96,3 +101,12 @@ def _annotation(option: Option, default: Any) -> Any:
     )
     text: Any = list[str] if option.kind.several else str
     return Annotated[(bool if isinstance(option.kind, YesNo) else text) | None, declared]
+
+
+_DEFAULTS = find_recipe(DEFAULT_RECIPE).with_options()
+_OPTIONS = {
+    name: _annotation(option, getattr(_DEFAULTS, name))
+    for name, option in OPTIONS.items()
+    if option.flag != ""
+}
+_FILES = {kind.flag.strip("-").replace("-", "_"): kind for kind in FILES}

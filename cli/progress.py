@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ortist.cli.streams import print_line
-from ortist.engine import Step
+from ortist.engine import Plan, Step
+from ortist.engine.follow import Observer
 from ortist.engine.scales import Scale
+
+WORTH_TELLING = 5.0
+"""Seconds from which on a run is announced to take so long."""
 
 
 @contextmanager
@@ -49,6 +53,34 @@ def progress_bar(steps: int, quiet: bool) -> Iterator[Callable[[Step], None]]:
         )
 
 
+class Progress(Observer):
+    """Shows costs, and how long the run will take once that is known.
+
+    Args:
+        plan: of the run.
+        show: shows a step on the bar.
+        every: steps between lines of costs, 0 for none.
+        quiet: whether there are no lines.
+    """
+
+    def __init__(self, plan: Plan, show: Callable[[Step], None], every: int, quiet: bool) -> None:
+        self._show = show
+        self._every = every
+        self._quiet = quiet
+        self._estimate = Estimate(plan.scales)
+
+    def step(self, step: Step) -> None:
+        """Show a step."""
+        self._show(step)
+        if self._quiet:
+            return
+        seconds = self._estimate.after(step)
+        if seconds > WORTH_TELLING:
+            print_line(f"about {seconds:.0f} s in all")
+        if self._every and step.iteration % self._every == 0:
+            print_costs(step)
+
+
 def print_costs(step: Step) -> None:
     """Print the iteration and its total, content and style cost as one line on stdout."""
     print_line(
@@ -57,13 +89,14 @@ def print_costs(step: Step) -> None:
     )
 
 
-def describe_plan(scales: Sequence[Scale]) -> str:
+def describe_plan(plan: Plan) -> str:
     """Say in a line what a run will do."""
-    last, steps = scales[-1], sum(scale.steps for scale in scales)
-    plan = f"{last.width}x{last.height} pixels, {steps} evaluations"
-    if len(scales) > 1:
-        plan += f" over {len(scales)} scales from {scales[0].width}x{scales[0].height}"
-    return plan
+    width, height = plan.size
+    text = f"{width}x{height} pixels, {plan.evaluations} evaluations"
+    if len(plan.scales) > 1:
+        first = plan.scales[0]
+        text += f" over {len(plan.scales)} scales from {first.width}x{first.height}"
+    return text
 
 
 class Estimate:
@@ -78,7 +111,7 @@ class Estimate:
     def __init__(self, scales: Sequence[Scale]) -> None:
         self._work = sum(scale.work for scale in scales)
         self._seconds: list[float] = []
-        self._pixels = scales[0].width * scales[0].height
+        self._pixels = scales[0].pixels
 
     def after(self, step: Step) -> float:
         """Return the seconds that all evaluations take, once, when enough is known; else 0."""

@@ -138,13 +138,13 @@ class Engine:
             raise InputError(f"options is {shown(options)}, accepted are Options")
         pictures = read_pictures(content, style, options)
         scales = pictures.scales(options)
+        return Plan(scales, options, lambda: self._run(pictures, scales, options))
+
+    def _run(self, pictures: Pictures, scales: tuple[Scale, ...], options: Options) -> Run:
         for scale in scales:
             for kind in ("measure", *self._kinds):
                 choice = self._choice(scale.pixels, options)
                 self._models(kind, choice.of_kind(kind))
-        return Plan(scales, options, lambda: self._run(pictures, scales, options))
-
-    def _run(self, pictures: Pictures, scales: tuple[Scale, ...], options: Options) -> Run:
         run_options = self._device.new_run()
         # The first size is asked for twice.
         at = lru_cache(1)(lambda scale: pictures.at(scale.width, scale.height))

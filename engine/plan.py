@@ -34,5 +34,9 @@ class Plan:
         return sum(scale.steps for scale in self.scales)
 
     def run(self) -> Run:
-        """Return the run, an iterator over its steps, with nothing done yet."""
+        """Return the run, an iterator over its steps, once all graphs that it needs are found.
+
+        Raises:
+            ArtifactError: if a model file is missing or corrupt.
+        """
         return self._run()

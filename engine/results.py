@@ -12,6 +12,24 @@ from numpy.typing import NDArray
 from ortist.engine.images import to_image, write_image
 
 
+class Painting:
+    """What has a picture to keep.
+
+    Attributes:
+        pixels: float32 (1, 3, H, W), RGB, nominally 0..255, not clipped.
+    """
+
+    pixels: NDArray[np.float32]
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture; the extension says in which format.
+
+        Raises:
+            InputError: for an unknown extension or a path that cannot be written.
+        """
+        write_image(to_image(self.pixels), path)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Costs:
     """The costs of one picture.
@@ -37,7 +55,7 @@ class Costs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step(Costs):
+class Step(Costs, Painting):
     """One optimizer step: the costs of the picture that it evaluated, and where it arrived.
 
     Attributes:
@@ -58,13 +76,9 @@ class Step(Costs):
         """Return the picture arrived at as uint8 (H, W, 3), RGB."""
         return to_image(self.pixels)
 
-    def save(self, path: str | Path) -> None:
-        """Write the picture arrived at, as :meth:`Result.save` does."""
-        write_image(self.image(), path)
-
 
 @dataclass(frozen=True)
-class Result:
+class Result(Painting):
     """A finished run.
 
     Attributes:
@@ -81,11 +95,3 @@ class Result:
     def image(self) -> NDArray[np.uint8]:
         """The picture, uint8 (H, W, 3), RGB."""
         return to_image(self.pixels)
-
-    def save(self, path: str | Path) -> None:
-        """Write the picture; the extension says in which format.
-
-        Raises:
-            InputError: for an unknown extension or a path that cannot be written.
-        """
-        write_image(self.image, path)

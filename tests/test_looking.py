@@ -24,12 +24,15 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 from test_cli import CONTENT, OUT, STYLE, Ortist, files, process
 
-from ortist.cli.outputs import Log, Pictures, check_distinct
-from ortist.cli.plot import draw_costs
+from ortist.cli.outputs.file import check_distinct
+from ortist.cli.outputs.log import Log
+from ortist.cli.outputs.picture import PictureFile
+from ortist.cli.outputs.plot import draw_costs
+from ortist.cli.outputs.timelapse import LONGER_SIDE, MAX_FRAMES, Timelapse
 from ortist.cli.sheet import Cell, Sheet
-from ortist.cli.timelapse import LONGER_SIDE, MAX_FRAMES, Timelapse
 from ortist.cli.vary import parse_value, parse_variations
 from ortist.engine import ArtifactError, Engine, InputError, Options, Step
+from ortist.engine.follow import follow
 from ortist.engine.images import read_image, write_image
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES
 
@@ -198,13 +201,13 @@ def test_a_time_lapse_as_a_video(ortist: Ortist, tmp_path: Path) -> None:
 def test_a_time_lapse_stays_small(tmp_path: Path) -> None:
     timelapse = Timelapse(tmp_path / "t.gif", 1000, force=False)
     for iteration in range(1, 1001):
-        timelapse.add(step(iteration))
-    timelapse.write(step(1000).image())
+        timelapse.step(step(iteration))
+    timelapse.finish(step(1000))
     with Image.open(tmp_path / "t.gif") as animation:
         assert animation.n_frames == MAX_FRAMES
     large = Timelapse(tmp_path / "large.webp", 2, force=False)
-    large.add(step(1, (400, 800)))  # a smaller scale
-    large.write(step(100, (800, 1600)).image())
+    large.step(step(1, (400, 800)))  # a smaller scale
+    large.finish(step(100, (800, 1600)))
     with Image.open(tmp_path / "large.webp") as animation:
         assert animation.size == (LONGER_SIDE, LONGER_SIDE // 2)
         assert animation.n_frames == 2
@@ -220,7 +223,7 @@ def test_the_folder_of_numbered_pictures_is_looked_at_once(
 
     monkeypatch.setattr(os.path, "realpath", counted(os.path.realpath))
     monkeypatch.setattr(tempfile, "TemporaryFile", counted(tempfile.TemporaryFile))
-    pictures = Pictures(path=tmp_path / "out.png", every=1, steps=1000, force=False)
+    pictures = PictureFile(tmp_path / "out.png", every=1, steps=1000, force=False)
     pictures.check((32, 32))
     check_distinct(pictures.outputs())
     assert len(calls) < 10
@@ -245,15 +248,9 @@ def test_a_log_that_fails_when_it_is_closed(
 
     monkeypatch.setattr(os, "fsync", fsync)
     message = r"log '.*log\.jsonl' cannot be written: Disk quota exceeded$"
-    with pytest.raises(InputError, match=message), Log(tmp_path / "log.jsonl", False) as log:
-        log.write(step(1))
-    with pytest.raises(KeyError), Log(tmp_path / "log.jsonl", True) as log:
-        write_and_fail(log)  # which ended the run, and is what is told
-
-
-def write_and_fail(log: Log) -> None:
-    log.write(step(1))
-    raise KeyError
+    log = Log(tmp_path / "log.jsonl", 1, force=False)
+    with pytest.raises(InputError, match=message):
+        follow([step(1)], [log])
 
 
 def test_a_cost_beyond_numbers_keeps_plot_and_time_lapse(ortist: Ortist, tmp_path: Path) -> None:
@@ -277,7 +274,7 @@ def test_a_video_that_fails_amid_large_frames(
 ) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "false")
     with pytest.raises(InputError, match=r"ffmpeg: exit code 1$"):
-        Timelapse(tmp_path / "t.mp4", 1, force=False).write(step(1, (400, 640)).image())
+        Timelapse(tmp_path / "t.mp4", 1, force=False).finish(step(1, (400, 640)))
     assert files(tmp_path) == []
 
 
@@ -510,10 +507,10 @@ def test_a_video_that_ffmpeg_is_killed_at(tmp_path: Path, monkeypatch: pytest.Mo
     program.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
     with pytest.raises(InputError, match=r"cannot be written: ffmpeg: Killed$"):
-        Timelapse(tmp_path / "t.mp4", 1, force=False).write(step(1).image())
+        Timelapse(tmp_path / "t.mp4", 1, force=False).finish(step(1))
     assert files(tmp_path) == ["ffmpeg"]
 
 
 def test_a_time_lapse_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
-        Timelapse(tmp_path / "no" / "t.gif", 1, force=False).write(step(1).image())
+        Timelapse(tmp_path / "no" / "t.gif", 1, force=False).finish(step(1))

@@ -183,7 +183,9 @@ def test_more_than_a_pipe_takes_does_not_hold_up_the_end(monkeypatch: pytest.Mon
 def wait_until_stuck(log: Path) -> None:
     """Wait until a log has lines and gets no more."""
     lines, before = 0, -1
+    end = time.monotonic() + SECONDS
     while not lines or lines != before:
+        assert time.monotonic() < end
         time.sleep(2)
         before, lines = lines, log.read_text().count("\n") if log.exists() else 0
 

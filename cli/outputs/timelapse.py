@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ortist.cli.outputs import OptionalFile
+from ortist.cli.outputs.file import OutputFile
 from ortist.engine import InputError, Step
-from ortist.engine.images import resize_image, written_whole
+from ortist.engine.images import resize_image, to_image, written_whole
+from ortist.engine.results import Painting
 
 MAX_FRAMES = 100
 """Frames of a time-lapse, but for the hold: with ``LONGER_SIDE`` they stay under 130 MB."""
@@ -34,49 +35,42 @@ _ENCODERS: dict[str, tuple[str, dict[str, int]]] = {
     ".gif": ("GIF", {}),
 }
 _VIDEO = ".mp4"
-EXTENSIONS = (*_ENCODERS, _VIDEO)
 
 _Pixels = NDArray[np.uint8]
 
 
-class Timelapse(OptionalFile):
-    """Frames from evenly spread steps, written as an animation at the end.
+class Timelapse(OutputFile):
+    """Frames from evenly spread steps, written as an animation at the end."""
 
-    Args:
-        path: where it goes, its extension naming the format; None for none.
-        steps: of the whole run.
-        force: whether an existing file is replaced.
-    """
+    name = "time-lapse"
+    flag = "--timelapse"
+    about = "Animate the picture on its way."
+    extensions = (*_ENCODERS, _VIDEO)
 
-    def __init__(self, path: Path | None, steps: int, force: bool) -> None:
-        super().__init__("the time-lapse", path, force, EXTENSIONS)
-        self._steps = steps
+    def __init__(self, path: Path, steps: int, force: bool) -> None:
+        super().__init__(path, steps, force)
         self._frames: list[_Pixels] = []
 
     def check(self) -> None:
         """Raise InputError unless the animation can be written."""
         super().check()
-        if self._path is not None and _is_video(self._path):
+        if _is_video(self._path):
             _ffmpeg()
 
-    def add(self, step: Step) -> None:
+    def step(self, step: Step) -> None:
         """Keep the picture after this step if a frame is due."""
-        if self._path is None:
-            return
         frames = min(self._steps, MAX_FRAMES)
         before, now = ((step.iteration - past) * frames // self._steps for past in (1, 0))
         if now > before:
             self._frames.append(_limited(step.image()))
 
-    def write(self, last: _Pixels) -> None:
-        """Write the frames so far and the ``last`` picture, all in its size.
+    def finish(self, painting: Painting) -> None:
+        """Write the frames so far and the last picture, all in its size.
 
         Raises:
             InputError: if the file cannot be written.
         """
-        if self._path is None:
-            return
-        last = _limited(last, even=_is_video(self._path))
+        last = _limited(to_image(painting.pixels), even=_is_video(self._path))
         height, width = last.shape[:2]
         frames = [resize_image(frame, width, height) for frame in self._frames]
         if frames and np.array_equal(frames[-1], last):

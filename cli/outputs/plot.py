@@ -9,27 +9,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ortist.cli.outputs import OptionalFile
+from ortist.cli.outputs.file import OutputFile
 from ortist.engine import InputError, Step
 from ortist.engine.images import written_whole
+from ortist.engine.results import Painting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EXTENSIONS = (".png", ".svg", ".pdf")
 _COSTS = ("total", "content", "style")
 
 
-class Plot(OptionalFile):
-    """Total, content and style cost over the evaluations of a run.
+class Plot(OutputFile):
+    """Total, content and style cost over the evaluations of a run."""
 
-    Args:
-        path: where the plot goes, its extension naming the format; None for no plot.
-        force: whether an existing file is replaced.
-    """
+    name = "plot"
+    flag = "--plot"
+    about = "Plot the costs."
+    extensions = (".png", ".svg", ".pdf")
 
-    def __init__(self, path: Path | None, force: bool) -> None:
-        super().__init__("the plot", path, force, EXTENSIONS)
+    def __init__(self, path: Path, steps: int, force: bool) -> None:
+        super().__init__(path, steps, force)
         self._costs = {name: array("d") for name in _COSTS}
         self._changes: list[int] = []
         self._scale = 1
@@ -37,8 +37,6 @@ class Plot(OptionalFile):
     def check(self) -> None:
         """Raise InputError unless the plot can be drawn and written."""
         super().check()
-        if self._path is None:
-            return
         # It would tell that it cannot keep its list of fonts, which takes nothing from a plot.
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
         try:
@@ -51,24 +49,20 @@ class Plot(OptionalFile):
             message = f"--plot needs matplotlib, which cannot be imported: {error}"
             raise InputError(message) from error
 
-    def add(self, step: Step) -> None:
+    def step(self, step: Step) -> None:
         """Take in the costs of a step."""
-        if self._path is None:
-            return
         for name, values in self._costs.items():
             values.append(getattr(step, name))
         if step.scale != self._scale:
             self._scale = step.scale
             self._changes.append(step.iteration)
 
-    def write(self) -> None:
+    def finish(self, painting: Painting) -> None:
         """Draw the plot of the steps so far.
 
         Raises:
             InputError: if the plot cannot be drawn or the file cannot be written.
         """
-        if self._path is None:
-            return
         try:
             plot = _drawn(self._costs, self._changes, self._path.suffix[1:].lower())
         except Exception as error:  # of whatever kind, as at the import

@@ -1,0 +1,53 @@
+"""The files that a run leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from ortist.cli.outputs.file import OutputFile, check_distinct
+from ortist.cli.outputs.log import Log
+from ortist.cli.outputs.picture import PictureFile
+from ortist.cli.outputs.plot import Plot
+from ortist.cli.outputs.timelapse import Timelapse
+from ortist.engine import InputError
+from ortist.engine.results import Painting
+
+FILES: tuple[type[OutputFile], ...] = (Log, Plot, Timelapse)
+"""Those beside the picture, in the order of the command's help."""
+
+
+class Outputs:
+    """All files of a run.
+
+    Args:
+        picture: the one that there always is.
+        files: those beside it that were asked for.
+    """
+
+    def __init__(self, picture: PictureFile, files: Sequence[OutputFile]) -> None:
+        self.picture = picture
+        self.files = files
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise InputError unless all can be written for a picture of ``size`` (width, height)."""
+        self.picture.check(size)
+        for file in self.files:
+            file.check()
+        beside = (file.outputs() for file in self.files)
+        check_distinct(chain(self.picture.outputs(), *beside))
+
+    def finish(self, painting: Painting) -> None:
+        """Write what takes longer than the picture, which is kept.
+
+        Raises:
+            InputError: the first one, after all others have been tried.
+        """
+        failures = []
+        for file in self.files:
+            try:
+                file.finish(painting)
+            except InputError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]

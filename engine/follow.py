@@ -1,0 +1,63 @@
+"""The one loop over the steps of a run, and those that are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ortist.engine.errors import NonFiniteCostError
+from ortist.engine.results import Painting, Step
+
+
+class Observer:
+    """Is told of a run. What it is told of does nothing unless a method says otherwise."""
+
+    def step(self, step: Step) -> None:
+        """Take in a step."""
+
+    def keep(self, painting: Painting) -> None:
+        """Keep the picture so far: the run has ended, however it did, after a step at least."""
+
+
+def follow(
+    steps: Iterable[Step],
+    observers: Sequence[Observer],
+    stop: Callable[[], bool] = lambda: False,
+) -> Step:
+    """Tell observers, in their order, of all steps and of the last picture; return the last step.
+
+    Args:
+        steps: of a run.
+        observers: what one of them raises ends the run, and is raised once all have kept what there
+            is to keep; if one fails at that, it is this failure.
+        stop: asked after each step whether to end the run.
+
+    Raises:
+        NonFiniteCostError: by the run; observers keep the last good picture.
+    """
+    painting: Painting | None = None
+    try:
+        for step in steps:
+            painting = step
+            for observer in observers:
+                observer.step(step)
+            if stop():
+                break
+    except NonFiniteCostError as error:
+        painting = error.result
+        raise
+    finally:
+        if painting is not None:
+            _keep(painting, observers)
+    return step
+
+
+def _keep(painting: Painting, observers: Sequence[Observer]) -> None:
+    """Let all observers keep the picture; raise the first failure after that."""
+    failures = []
+    for observer in observers:
+        try:
+            observer.keep(painting)
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
