@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -242,7 +242,7 @@ def _derived(
     What is not to be kept is not looked for there. Derivations import onnx, which is needed only
     where no ready graph is found.
     """
-    recipe = json.dumps([_digest(features), _code(), version("onnx"), kind, choice]).encode()
+    recipe = json.dumps([_digest(features), _code(), _onnx_version(), kind, choice]).encode()
     folder = cache_directory() if keep else None
     cached = folder and _from_cache(folder, kind, recipe)
     if cached:
@@ -301,6 +301,14 @@ def _cache_name(kind: Kind, recipe: bytes, data: bytes) -> str:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _onnx_version() -> str | None:
+    """Return the version of onnx, which is not imported for that; None if it has another name."""
+    try:
+        return version("onnx")
+    except PackageNotFoundError:  # a nightly build, or there is none and cached graphs do
+        return None
 
 
 def _code() -> str:

@@ -404,6 +404,15 @@ def test_another_version_of_onnx_has_cache_files_of_its_own(
     assert len(list(cache.iterdir())) == 2
 
 
+def test_onnx_may_be_there_under_another_name(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(package: str) -> NoReturn:
+        raise artifacts.PackageNotFoundError(package)
+
+    monkeypatch.setattr(artifacts, "version", unknown)
+    assert Artifacts().graph("compare", SMALL) == Artifacts().graph("compare", SMALL)
+    assert len(list(cache.iterdir())) == 1
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import json
 import struct
@@ -264,6 +265,18 @@ def manifests(draw: st.DrawFn, whole: dict[str, Any]) -> bytes:
         )
     text = json.dumps(changed).encode()
     return draw(damaged(st.just(text))) if draw(st.integers(0, 3)) == 0 else text
+
+
+@st.composite
+def graphs(draw: st.DrawFn, manifest: dict[str, Any], whole: dict[str, bytes]) -> dict[str, bytes]:
+    """A damaged graph, and a manifest that most often has its size and checksum."""
+    name = draw(st.sampled_from(sorted(whole)))
+    data = draw(damaged(st.just(whole[name])))
+    facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    if draw(st.integers(0, 3)) == 0:
+        facts = {}
+    entries = [entry | facts if entry["file"] == name else entry for entry in manifest["graphs"]]
+    return {name: data, "manifest.json": json.dumps(manifest | {"graphs": entries}).encode()}
 
 
 @functools.cache

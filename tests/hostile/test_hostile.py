@@ -22,7 +22,7 @@ import typer
 from conftest import SEED, bounded, share
 from hypothesis import given, seed
 from hypothesis import strategies as st
-from strategies import anything, manifests, options, pictures, recipes, small_picture, texts
+from strategies import anything, graphs, manifests, options, pictures, recipes, small_picture, texts
 
 from ortist.cli import main
 from ortist.cli.app import app
@@ -32,6 +32,11 @@ from ortist.engine.images import read_image, write_image
 
 SHIPPED = Path(str(resources.files("ortist.models")))
 MANIFEST: dict[str, Any] = json.loads((SHIPPED / "manifest.json").read_text())
+USED = {
+    name: (SHIPPED / name).read_bytes()
+    for name in ("vgg19-average-measure-gram.onnx", "vgg19-average-gradient-gram.onnx")
+}
+"""The graphs that a run with default options takes."""
 
 
 def check_message(error: OrtistError) -> str:
@@ -119,16 +124,21 @@ def models(folder: Path) -> Path:
 
 @share(0.15)
 @seed(SEED)
-@given(manifests(MANIFEST))
-def test_models_are_used_or_an_artifact_error(models: Path, text: bytes) -> None:
-    (models / "manifest.json").write_bytes(text)
+@given(
+    st.one_of(manifests(MANIFEST).map(lambda text: {"manifest.json": text}), graphs(MANIFEST, USED))
+)
+def test_models_are_used_or_an_error(models: Path, files: dict[str, bytes]) -> None:
+    for name, data in {**USED, **files}.items():
+        (models / name).write_bytes(data)
     picture = small_picture(0)
+    # A graph may give anything, or fail on its way.
+    accepted = OrtistError if USED.keys() & files.keys() else ArtifactError
     with bounded("models") as outcome:
         try:
             Artifacts(models).verify()
             engine = Engine("cpu", 1, models, kernel="direct")
             result = engine.stylize(picture, picture, Options(size=20, steps=1))
-        except ArtifactError as error:
+        except accepted as error:
             outcome(check_message(error))
         else:
             assert result.image.shape == (17, 20, 3)
@@ -159,6 +169,10 @@ BAD_OUTPUTS = (
     *("good.png", "no/out.png", ".", "", "out.xcf", "a" * 300 + ".png", "pipe.png", "loop.png"),
     *("null.png", "/proc/o.png", "folder.png", "a\0.png"),
 )
+LAST = (
+    *((), ("--force",), ("--save-every", "1"), ("--quiet",)),
+    ("--optimizer", "adam", "--learning-rate", "1e30"),  # the cost becomes infinite
+)
 VALUES = st.one_of(
     texts, st.sampled_from(FILES), st.integers(-2, 70).map(str), st.floats().map(str)
 )
@@ -178,7 +192,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
         # Whatever is valid there is in time too: these come again below.
         arguments.append(f"{name}={value}")
     if command == "stylize":
-        arguments += draw(st.sampled_from([(), ("--force",), ("--save-every", "1"), ("--quiet",)]))
+        arguments += draw(st.sampled_from(LAST))
         arguments += ["--size", "24", "--steps", "2", "--max-pixels", "2000"]
     else:
         arguments += ["--size", "24", "--vary", "steps=1", "--cell", "24"]
@@ -216,6 +230,27 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     }
 
 
+def written(arguments: list[str]) -> list[str]:
+    """The files that a command line asks for, the picture first; the last of a kind counts."""
+    asked = {"--output": arguments[arguments.index("-o") + 1]}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name in ("--output", "--log", "--plot", "--timelapse"):
+            asked[name] = value
+    return list(asked.values())
+
+
+def check_rest(
+    before: dict[str, bytes | None], after: dict[str, bytes | None], arguments: list[str]
+) -> None:
+    """Check that nothing has changed but what was to be written, pictures on the way included."""
+    asked = written(arguments)
+    picture = Path(asked[0])
+    changed = {name for name in {**before, **after} if before.get(name) != after.get(name)}
+    on_the_way = {f"{picture.stem}-{step:04}{picture.suffix}" for step in (1, 2)}
+    assert changed <= {*(str(Path(name)) for name in asked), *on_the_way}
+
+
 @share(0.15)
 @seed(SEED)
 @given(command_lines())
@@ -223,6 +258,7 @@ def test_commands_do_what_the_readme_says(folder: Path, arguments: list[str]) ->
     out, err = io.StringIO(), io.StringIO()
     with workplace(folder / "work") as here, bounded(arguments[0]) as outcome:
         before = contents(here)
+        output = written(arguments)[0]
         with (
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
@@ -233,8 +269,8 @@ def test_commands_do_what_the_readme_says(folder: Path, arguments: list[str]) ->
         said = err.getvalue()
         assert "Traceback" not in said
         if code == 0:
-            output = arguments[arguments.index("-o") + 1]
             assert min(read_image(here / output, min_side=1).shape[:2]) >= 16
+            check_rest(before, contents(here), arguments)
         elif code == 2 and said.startswith("Usage: "):
             assert contents(here) == before
         elif code == 2:
@@ -244,6 +280,8 @@ def test_commands_do_what_the_readme_says(folder: Path, arguments: list[str]) ->
         else:
             assert code == 1
             assert "not finite" in said or "the cost is" in said
+            assert min(read_image(here / output, min_side=1).shape[:2]) >= 16
+            check_rest(before, contents(here), arguments)
         outcome(f"exit {code}{', usage' if said.startswith('Usage') else ''}")
 
 
