@@ -30,7 +30,7 @@ class Emitter:
     def cast(self, tensor: str, like: str) -> str:
         """Return ``tensor`` in the element type of ``like``.
 
-        By Cast: runtimes replace CastLike, and what replaces it comes last in a memory schedule.
+        By Cast: runtimes replace CastLike, and what replaces it comes last in the order of nodes.
         """
         return self.op("Cast", tensor, to=self.builder.element_type(like))
 

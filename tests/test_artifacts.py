@@ -145,7 +145,7 @@ def test_shipped_graphs_are_those_derived_from_the_features(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in DERIVED if "winograd" in name])
 @pytest.mark.parametrize("pixels", [FEW_PIXELS, FEW_PIXELS + 1])
-def test_the_runtime_puts_few_nodes_of_its_own_in_graphs_with_a_memory_schedule(
+def test_the_runtime_puts_few_nodes_of_its_own_in_graphs_that_are_ordered(
     name: str, pixels: int, tmp_path: Path
 ) -> None:
     options = Device("cpu", 1)._options(as_written=True, pixels=pixels)
@@ -296,7 +296,7 @@ OTHER_GRADIENTS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
         "output gradient is missing",
     ),
     "another input": (lambda model: add_input(model, "more"), "input 'more' is unknown"),
-    "a map in a graph without tiles": (
+    "a map in a graph without blocks": (
         lambda model: add_input(model, "layout:real:4:0:image"),
         "input 'layout:real:4:0:image' is unknown",
     ),
