@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -19,7 +20,7 @@ from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.objective import Objective, weighted_parts
 from ortist.engine.options import Options
 from ortist.engine.pictures import Pictures, Pixels, Styles, read_pictures
-from ortist.engine.plan import Plan
+from ortist.engine.plan import PROBE_STEPS, Plan, peak_bytes
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
 from ortist.engine.scales import Scale
@@ -138,7 +139,29 @@ class Engine:
             raise InputError(f"options is {shown(options)}, accepted are Options")
         pictures = read_pictures(content, style, options)
         scales = pictures.scales(options)
-        return Plan(scales, options, lambda: self._run(pictures, scales, options))
+        return Plan(
+            scales,
+            options,
+            peak_bytes(scales, pictures.style_pixels, options, self._block),
+            _run=lambda: self._run(pictures, scales, options),
+            _probe=lambda width, height: self._seconds_at(width, height, options),
+        )
+
+    def _seconds_at(self, width: int, height: int, options: Options) -> float:
+        """Return how long an evaluation in this size takes now."""
+        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        small = replace(
+            options,
+            width=width,
+            height=height,
+            steps=PROBE_STEPS,
+            scales=1,
+            style_scale=1.0,
+            style_weights=None,
+            init="content",
+        )
+        # The first evaluation has memory to get.
+        return min(step.seconds for step in self.iterate(noise, noise, small) if step.iteration > 1)
 
     def _run(self, pictures: Pictures, scales: tuple[Scale, ...], options: Options) -> Run:
         for scale in scales:

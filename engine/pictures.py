@@ -42,6 +42,14 @@ class Pictures:
     height: int
     style_scale: float
 
+    @property
+    def style_pixels(self) -> int:
+        """Pixels of the largest style beside the picture in its full size."""
+        sizes = (
+            _style_size(style, self.width * self.height, self.style_scale) for style in self.styles
+        )
+        return max(width * height for width, height in sizes)
+
     def at(self, width: int, height: int) -> tuple[Pixels, list[Pixels]]:
         """Return the content in that size, and the styles in theirs for it."""
         styles = [
