@@ -25,6 +25,9 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     to the system, whose answer is not ours.
     """
     interrupts.install()
+    # Before numpy is there: its threads, which would decompose a few matrices of a run, wait for one
+    # another without rest, for seconds where others compute.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ortist.cli.streams import guard_streams, print_error
     from ortist.models.files import reason
 
@@ -45,7 +48,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
             print_error(str(end.code))
     except BaseException:
         sys.excepthook(*sys.exc_info())
-    if code == 0 and output.failure is not None and interrupts.written is None:
+    if code in (0, 1) and output.failure is not None and interrupts.written is None:
         # What the command was for is what it printed.
         print_error(f"error: cannot write to stdout: {reason(output.failure)}")
         code = 2

@@ -78,12 +78,11 @@ def plan_cells(
     return rows, jobs
 
 
-def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool) -> list[str]:
+def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool, failures: list[str]) -> None:
     """Paint the cells one after the other, until a signal.
 
-    Returns a line for each painting whose cost stopped being finite.
+    Adds a line to ``failures`` for each painting whose cost stops being finite.
     """
-    failures = []
     done, total = 0, sum(job.options.steps for job in jobs)
     with progress_bar(total, quiet) as show:
         for job in jobs:
@@ -98,11 +97,11 @@ def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool) -> list[str]:
                 raise
             else:
                 if not quiet:
-                    print_line(f"{job.name}: J = {last.total:.6g}")
+                    steps = f", {job.cell.lines[0]}" if job.cell.lines else ""
+                    print_line(f"{job.name}: J = {last.total:.6g}{steps}")
             if interrupts.requested:
                 break
             done += job.options.steps
-    return failures
 
 
 class _InCell(Observer):

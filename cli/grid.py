@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from ortist.cli.cells import Job, Setting, paint_cells, plan_cells
-from ortist.cli.inits import read_init
 from ortist.cli.interrupt import Interrupted, interrupts
+from ortist.cli.outputs.file import check_distinct
 from ortist.cli.parameters import (
     DeviceName,
     Force,
@@ -36,6 +36,7 @@ from ortist.engine.images import (
     write_image,
 )
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
+from ortist.engine.starts import read_start
 
 _LARGEST_CELL = 10_000
 
@@ -100,6 +101,7 @@ def grid(
     sheet = Sheet(rows)
     _check_size(sheet)
     check_output(output, force, sheet.size)
+    check_distinct([*(("an input", path) for path in (*content, *style)), ("the sheet", output)])
     _paint(jobs, Engine(device, threads, models, kernel), sheet, output, quiet)
     if not quiet:
         width, height = sheet.size
@@ -117,9 +119,8 @@ def _settings(
     for name, texts in product(recipes, variations):
         values = {option: parse_value(option, text) for option, text in texts.items()}
         options = find_recipe(name).with_options(**{"size": size, **values})
-        start = read_init(options.init, options.max_pixels)
         # A cell has one style, whatever a recipe says of several.
-        options = replace(options, init=start, style_weights=None)
+        options = replace(read_start(options), style_weights=None)
         labels = [f"{option}={text}" for option, text in texts.items()]
         settings.append(Setting(options, (*([name] if len(recipes) > 1 else []), *labels)))
     return settings
@@ -136,22 +137,25 @@ def _check_size(sheet: Sheet) -> None:
 
 def _paint(jobs: Sequence[Job], engine: Engine, sheet: Sheet, output: Path, quiet: bool) -> None:
     """Paint all cells and write the sheet, with what is done if something ends this early."""
+    failures: list[str] = []
     try:
-        failures = paint_cells(jobs, engine, quiet)
+        paint_cells(jobs, engine, quiet, failures)
     except Exception:  # a model, the memory
         if any(job.cell.image is not None for job in jobs):
-            _write(sheet, output)
+            _write(sheet, output, failures)
+            print_error(f"the paintings so far are on {output}")
         raise
-    _write(sheet, output)
-    for failure in failures:
-        print_error(f"error: {failure}; the last good picture is on {output}")
+    _write(sheet, output, failures)
     if interrupts.requested:
         raise Interrupted(f"interrupted; the paintings so far are on {output}")
     if failures:
         raise typer.Exit(1)
 
 
-def _write(sheet: Sheet, output: Path) -> None:
+def _write(sheet: Sheet, output: Path, failures: Sequence[str]) -> None:
+    """Write the sheet, and tell of the cells whose cost stopped being finite."""
     interrupts.defer()
     write_image(sheet.draw(), output)
     interrupts.wrote(output)
+    for failure in failures:
+        print_error(f"error: {failure}; the last good picture is on {output}")

@@ -89,18 +89,24 @@ def _value(option: Option, given: Any) -> Any:
 
 def _annotation(option: Option, default: Any) -> Any:
     """Return what the parser makes the flag of; its values stay texts, which the option reads."""
-    shown = isinstance(default, str | int | float) and not isinstance(default, bool)
-    if isinstance(default, float):
-        default = f"{default:g}"
     declared = typer.Option(
         _flag(option),
         metavar=None if isinstance(option.kind, YesNo) else option.kind.metavar,
         help=option.about,
         rich_help_panel=option.panel,
-        show_default=str(default) if shown else False,
+        show_default=_shown(default),
     )
     text: Any = list[str] if option.kind.several else str
     return Annotated[(bool if isinstance(option.kind, YesNo) else text) | None, declared]
+
+
+def _shown(default: Any) -> str | bool:
+    """Return what the help shows of a default; False for what follows from other options."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, float):
+        return f"{default:g}"
+    return " ".join(default) if isinstance(default, tuple) else default is not None and str(default)
 
 
 _DEFAULTS = find_recipe(DEFAULT_RECIPE).with_options()

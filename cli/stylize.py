@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ortist.cli.inits import read_init
 from ortist.cli.interrupt import Interrupted, interrupts
 from ortist.cli.outputs import Outputs
 from ortist.cli.outputs.file import OutputFile
@@ -27,7 +25,7 @@ from ortist.cli.parameters import (
 )
 from ortist.cli.progress import Progress, describe_plan, progress_bar
 from ortist.cli.streams import print_error, print_line
-from ortist.engine import Engine, NonFiniteCostError, Plan, Run, Step
+from ortist.engine import Engine, InputError, NonFiniteCostError, Plan, Run, Step
 from ortist.engine.engine import KERNELS
 from ortist.engine.follow import follow
 from ortist.engine.images import OUTPUT_EXTENSIONS
@@ -87,9 +85,8 @@ def stylize(
     picture = PictureFile(output, every=save_every, steps=options.steps, force=force)
     outputs = Outputs(picture, [kind(path, options.steps, force) for kind, path in files.items()])
     started = time.perf_counter()
-    options = replace(options, init=read_init(options.init, options.max_pixels))
     plan = Engine(device, threads, models, kernel).plan(content, style, options)
-    outputs.check(plan.size)
+    outputs.check(plan.size, [("an input", path) for path in (content, *style)])
     last = _paint(plan, outputs, print_every, quiet)
     if not quiet:
         width, height = plan.size
@@ -102,6 +99,7 @@ def stylize(
 def _paint(plan: Plan, outputs: Outputs, print_every: int, quiet: bool) -> Step:
     """Run all steps and write all files; return the last step."""
     path = outputs.picture.path
+    text = f"the picture is {path}"
     try:
         with progress_bar(plan.evaluations, quiet) as show:
             if not quiet:
@@ -109,17 +107,28 @@ def _paint(plan: Plan, outputs: Outputs, print_every: int, quiet: bool) -> Step:
             run = plan.run()
             interrupts.cancel_with(run.cancel)
             step = _follow(run, outputs, Progress(plan, show, print_every, quiet))
-            outputs.finish(step)
+            if interrupts.requested:
+                text = (
+                    f"interrupted after {step.iteration} of {plan.evaluations} steps;"
+                    f" the picture so far is {path}"
+                )
+            _finish(outputs, step, text)
     except NonFiniteCostError as error:
         print_error(f"error: {error}; the last good picture is {path}")
         outputs.finish(error.result)
         raise typer.Exit(1) from None
     if interrupts.requested:
-        raise Interrupted(
-            f"interrupted after {step.iteration} of {plan.evaluations} steps;"
-            f" the picture so far is {path}"
-        )
+        raise Interrupted(text)
     return step
+
+
+def _finish(outputs: Outputs, step: Step, text: str) -> None:
+    """Write what takes longer than the picture; if that fails, say ``text`` of the picture."""
+    try:
+        outputs.finish(step)
+    except InputError:
+        print_error(text)
+        raise
 
 
 def _follow(run: Run, outputs: Outputs, progress: Progress) -> Step:

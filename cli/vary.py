@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -46,4 +47,5 @@ def parse_value(name: str, text: str) -> Any:
         InputError: for layers that cannot be read, or neither yes nor no.
     """
     kind = OPTIONS[name].kind
-    return kind.read(f"--vary {name}", text.split("+") if kind.several else text)
+    # Not the plus of a number.
+    return kind.read(f"--vary {name}", re.split(r"\+(?=[a-z])", text) if kind.several else text)

@@ -25,7 +25,7 @@ from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
 from ortist.engine.scales import Scale
 from ortist.engine.sessions import Device, Graph
-from ortist.engine.starts import starting_picture
+from ortist.engine.starts import read_start, starting_picture
 from ortist.engine.targets import settle_targets
 from ortist.engine.values import check_choice, check_layers
 from ortist.models.errors import InputError, shown
@@ -137,6 +137,7 @@ class Engine:
         options = Options() if options is None else options
         if not isinstance(options, Options):
             raise InputError(f"options is {shown(options)}, accepted are Options")
+        options = read_start(options)
         pictures = read_pictures(content, style, options)
         scales = pictures.scales(options)
         return Plan(

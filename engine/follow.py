@@ -26,7 +26,7 @@ def follow(
     """Tell observers, in their order, of all steps and of the last picture; return the last step.
 
     Args:
-        steps: of a run.
+        steps: of a run, one at least.
         observers: what one of them raises ends the run, and is raised once all have kept what there
             is to keep; if one fails at that, it is this failure.
         stop: asked after each step whether to end the run.

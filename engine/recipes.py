@@ -109,7 +109,7 @@ def find_recipe(name: str) -> Recipe:
         raise InputError(
             f"unknown recipe {shown(name)}, accepted are {known} and files named *.toml"
         )
-    values = _read(name)
+    values = {option.replace("-", "_"): value for option, value in _read(name).items()}
     base, about = values.pop("recipe", DEFAULT_RECIPE), values.pop("about", "")
     if not (isinstance(base, str) and base in RECIPES):
         raise InputError(

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.images import read_image, resize_image, to_tensor
 from ortist.engine.optimizer import Tensor
-from ortist.engine.options import Options
+from ortist.engine.options import INITS, Options
 
 NOISE_RANGE = 20.0
 """The noise start draws from uniform(-20, 20), as the reference notebook."""
 NORMAL_DEVIATION = 64.0
 """Standard deviation of the normal start, a quarter of the range of pixel values."""
+
+
+def read_start(options: Options) -> Options:
+    """Return the options with the picture to start from read, if they start from one.
+
+    Raises:
+        InputError: if ``init`` is neither a known word nor a picture that can be used.
+    """
+    if not options.starts_from_picture:
+        return options
+    word = isinstance(options.init, str)
+    name = f"init is none of {', '.join(INITS)}, and image" if word else "init image"
+    pixels = read_image(options.init, name=name, max_pixels=options.max_pixels)
+    # It stays as it is, whatever becomes of an array that was given.
+    return replace(options, init=pixels.copy() if pixels is options.init else pixels)
 
 
 def starting_picture(

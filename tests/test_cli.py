@@ -288,7 +288,7 @@ INVALID = {
     "pooling": ((*OUT, "--pooling", "sum"), "pooling is 'sum', accepted are average, max, l2"),
     "init": (
         (*OUT, "--init", "nois"),
-        "--init is none of noise, content, blank, uniform, normal, style, and image 'nois' does not"
+        "init is none of noise, content, blank, uniform, normal, style, and image 'nois' does not"
         " exist",
     ),
     "output exists": ((CONTENT, STYLE, "-o", "old.png"), "'old.png' exists; --force"),

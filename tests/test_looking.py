@@ -12,6 +12,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 from test_cli import CONTENT, OUT, STYLE, Ortist, files, process
 
+from ortist.cli.cells import Job, _InCell, paint_cells
+from ortist.cli.interrupt import interrupts
 from ortist.cli.outputs.file import check_distinct
 from ortist.cli.outputs.log import Log
 from ortist.cli.outputs.picture import PictureFile
@@ -31,15 +34,17 @@ from ortist.cli.outputs.plot import draw_costs
 from ortist.cli.outputs.timelapse import LONGER_SIDE, MAX_FRAMES, Timelapse
 from ortist.cli.sheet import Cell, Sheet
 from ortist.cli.vary import parse_value, parse_variations
-from ortist.engine import ArtifactError, Engine, InputError, Options, Step
+from ortist.engine import ArtifactError, Engine, InputError, Options, Result, Step
 from ortist.engine.follow import follow
 from ortist.engine.images import read_image, write_image
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES
+from ortist.engine.results import Painting
 
 ortist = test_cli.ortist
 RUN = ("stylize", *OUT, "--recipe", "notebook", "--threads", "1", "--size", "24")
 GRID = ("grid", CONTENT, "--style", STYLE, "-o", "sheet.png", "--threads", "1", "--size", "24")
 DIGITS = "9" * 400
+PICTURE = np.zeros((18, 24, 3), np.uint8)
 
 
 def step(iteration: int, shape: tuple[int, int] = (18, 24)) -> Step:
@@ -124,7 +129,8 @@ def test_a_plot_that_cannot_be_drawn_leaves_the_time_lapse(
     monkeypatch.setattr(Figure, "savefig", savefig)
     outcome = ortist(*RUN, "--steps", "1", "--plot", "costs.png", "--timelapse", "t.gif")
     assert outcome.code == 2
-    assert outcome.err == "error: plot 'costs.png' cannot be drawn: it is broken\n"
+    error = "error: plot 'costs.png' cannot be drawn: it is broken\n"
+    assert outcome.err == "the picture is out.png\n" + error
     assert files(tmp_path) == ["out.png", "t.gif"]
 
 
@@ -312,6 +318,18 @@ INVALID = {
         "'out.webp' is both the picture and the time-lapse",
     ),
     "log is plot": ((*RUN, "--log", "a.svg", "--plot", "a.svg"), "both the log and the plot"),
+    "log is an input": (
+        ("stylize", "old.png", STYLE, "-o", "out.png", "--log", "old.png", "--force"),
+        "output 'old.png' is both an input and the log",
+    ),
+    "picture is an input": (
+        ("stylize", "old.png", "old.png", "-o", "old.png", "--force"),
+        "output 'old.png' is both an input and the picture",
+    ),
+    "sheet is an input": (
+        ("grid", "old.png", "--style", STYLE, "-o", "old.png", "--force"),
+        "output 'old.png' is both an input and the sheet",
+    ),
     "plot exists": ((*RUN, "--plot", "old.png"), "'old.png' exists; --force"),
     "plot extension": ((*RUN, "--plot", "a.webp"), "accepted are .png, .svg, .pdf"),
     "time-lapse extension": ((*RUN, "--timelapse", "a.avi"), "accepted are .webp, .gif, .mp4"),
@@ -335,6 +353,10 @@ INVALID = {
     "vary twice": ((*GRID, "--vary", "tv=1", "--vary", "tv=2"), "--vary tv is given twice"),
     "vary number": ((*GRID, "--vary", "steps=few"), "steps is 'few', accepted are whole numbers"),
     "vary start": ((*GRID, "--vary", "init=blank,no.jpg"), "image 'no.jpg' does not exist"),
+    "start of a kind": (
+        (*GRID, "--vary", "steps=1", "--recipe", "draft", "--recipe", "start.toml"),
+        "init image is of type int; accepted are",
+    ),
     "vary yes or no": ((*GRID, "--vary", "normalize=maybe"), "normalize is 'maybe', accepted are"),
 }
 
@@ -343,14 +365,15 @@ INVALID = {
 def test_bad_input_is_one_line_and_writes_nothing(
     ortist: Ortist, tmp_path: Path, case: str
 ) -> None:
-    (tmp_path / "old.png").write_bytes(b"old")
+    write_image(PICTURE, tmp_path / "old.png")
+    (tmp_path / "start.toml").write_text("init = 5\n")
     arguments, message = INVALID[case]
     outcome = ortist(*arguments)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith("error: ")
     assert outcome.err.count("\n") == 1
     assert message in outcome.err
-    assert files(tmp_path) == ["old.png"]
+    assert files(tmp_path) == ["old.png", "start.toml"]
 
 
 def test_a_grid_of_contents_and_styles(ortist: Ortist, tmp_path: Path) -> None:
@@ -430,7 +453,8 @@ def test_a_model_that_fails_keeps_the_cells_that_are_done(
 
     monkeypatch.setattr(Engine, "iterate", failing)
     outcome = ortist(*GRID, "--vary", "steps=1", "--vary", "pooling=average,max")
-    assert (outcome.code, outcome.err) == (2, "error: the model is corrupt\n")
+    lines = "the paintings so far are on sheet.png\nerror: the model is corrupt\n"
+    assert (outcome.code, outcome.err) == (2, lines)
     assert files(tmp_path) == ["sheet.png"]
     (tmp_path / "sheet.png").unlink()
     assert ortist(*GRID, "--vary", "steps=1", "--vary", "pooling=max,average").code == 2
@@ -469,6 +493,7 @@ def test_variations() -> None:
         ("learning_rate", "1,2@0.5", "1,2@0.5"),
         ("pooling", "max", "max"),
         ("normalize", "Yes", True),
+        ("style_layers", "conv1_1:1e+1+conv2_1:2", {"conv1_1": 10.0, "conv2_1": 2.0}),
         ("style_layers", "conv1_1+conv2_1", ["conv1_1", "conv2_1"]),
         ("style_layers", "conv1_1:0.5+conv2_1:1", {"conv1_1": 0.5, "conv2_1": 1.0}),
     ],
@@ -514,3 +539,75 @@ def test_a_video_that_ffmpeg_is_killed_at(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_time_lapse_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         Timelapse(tmp_path / "no" / "t.gif", 1, force=False).finish(step(1))
+
+
+def test_a_plot_that_fails_leaves_word_of_the_picture(
+    ortist: Ortist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise InputError("no plot")
+
+    monkeypatch.setattr("ortist.cli.outputs.plot._drawn", fail)
+    outcome = ortist(*RUN, "--steps", "2", "--plot", "p.svg")
+    assert outcome.code == 2
+    assert outcome.err.startswith("the picture is out.png\nerror: plot 'p.svg' cannot be drawn: ")
+    assert files(tmp_path) == ["out.png"]
+
+
+def test_the_log_of_an_older_run_does_not_stay(ortist: Ortist, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("older\n")
+    far = ("--recipe", "notebook", "--beta", "1e38", "--log", "log.jsonl", "--force")
+    assert ortist(*RUN, *far).code == 1
+    assert (tmp_path / "log.jsonl").read_text() == ""
+
+
+def test_the_machine_is_told_to_the_engine(ortist: Ortist, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    def engine(*given: Any) -> Engine:
+        told.append(given)
+        return Engine(*given)
+
+    for command in ("stylize", "grid"):
+        monkeypatch.setattr(f"ortist.cli.{command}.Engine", engine)
+    models = str(Path(str(resources.files("ortist.models"))))
+    machine = ("--device", "cpu", "--threads", "1", "--kernel", "direct", "--models", models)
+    assert ortist(*RUN, "--steps", "1", *machine).code == 0
+    assert ortist(*GRID, "--vary", "steps=1", *machine).code == 0
+    assert told == [("cpu", 1, Path(models), "direct")] * 2
+
+
+def test_cells_say_what_they_are_not() -> None:
+    def lines(painting: Painting, *, requested: bool = False) -> tuple[str, ...]:
+        cell = Cell(8, 8)
+        job = Job("job", PICTURE, PICTURE, Options(steps=5), cell)
+        interrupts.requested = requested
+        try:
+            _InCell(job, lambda _: None, 0).keep(painting)
+        finally:
+            interrupts.requested = False
+        assert cell.image is not None
+        return tuple(cell.lines)
+
+    assert lines(step(5)) == ()
+    assert lines(step(3)) == ()  # nothing would get better
+    assert lines(step(3), requested=True) == ("3 of 5 steps",)
+    assert lines(Result(step(1).pixels, (), 0.0)) == ("not finite",)
+
+
+def test_a_cell_that_fails_says_so_and_others_are_told_of() -> None:
+    class Failing:
+        def iterate(self, *_: object) -> Any:
+            return self
+
+        def cancel(self) -> None: ...
+
+        def __iter__(self) -> Iterator[Step]:
+            yield step(1)
+            raise MemoryError
+
+    job = Job("job", PICTURE, PICTURE, Options(steps=5), Cell(8, 8))
+    engine: Any = Failing()
+    with pytest.raises(MemoryError):
+        paint_cells([job], engine, True, [])
+    assert job.cell.lines == ("failed",)

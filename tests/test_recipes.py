@@ -31,7 +31,7 @@ def test_a_file_starts_from_a_recipe(tmp_path: Path) -> None:
     layers = {"conv1_1": 1.0, "conv4_1": 0.5}
     standard = RECIPES["standard"]
     assert mine.with_options() == standard.with_options(steps=12, style_layers=layers)
-    path.write_text('recipe = "fine"\nsteps = 12\n')
+    path.write_text('recipe = "fine"\nsteps = 12\nstyle-scale = 1.0\n')
     expected = RECIPES["fine"].with_options(steps=12)
     assert find_recipe(str(path)).with_options() == expected
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,18 @@ def test_what_was_asked_for_cannot_be_written(
     tmp_path: Path, redirection: str, arguments: tuple[str, ...], err: str
 ) -> None:
     assert shell(tmp_path, redirection, *arguments) == Outcome(2, "", err)
+
+
+MODELS = Path(str(resources.files("ortist.models")))
+
+
+@needs_full
+def test_that_a_model_is_corrupt_cannot_be_written(tmp_path: Path) -> None:
+    shutil.copytree(MODELS, tmp_path / "models")
+    with (tmp_path / "models" / "vgg19.weights").open("ab") as file:
+        file.write(b"more")
+    ended = shell(tmp_path, ">/dev/full", "info", "--models", "models")
+    assert ended == Outcome(2, "", FULL)
 
 
 @pytest.mark.parametrize(
@@ -263,3 +276,18 @@ def test_words_for_a_closed_stream_stay_out_of_files(tmp_path: Path) -> None:
     subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command], cwd=tmp_path, check=False)
     assert files(tmp_path) == ["log.jsonl", "out.png"]
     assert "words" not in (tmp_path / "log.jsonl").read_text()
+
+
+def test_numpy_has_no_threads_of_its_own(tmp_path: Path) -> None:
+    prelude = """
+import os, sys
+def hook(event, details):
+    if event == "import" and details[0] == "numpy":
+        os.write(2, os.environ.get("OPENBLAS_NUM_THREADS", "none").encode())
+        os._exit(0)
+sys.addaudithook(hook)
+"""
+    done = subprocess.run(
+        process(*SHORT, prelude=prelude), cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "1"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from ortist.cli.outputs.file import OutputFile, check_distinct
+from ortist.cli.outputs.file import Output, OutputFile, check_distinct
 from ortist.cli.outputs.log import Log
 from ortist.cli.outputs.picture import PictureFile
 from ortist.cli.outputs.plot import Plot
@@ -29,13 +29,18 @@ class Outputs:
         self.picture = picture
         self.files = files
 
-    def check(self, size: tuple[int, int]) -> None:
-        """Raise InputError unless all can be written for a picture of ``size`` (width, height)."""
+    def check(self, size: tuple[int, int], inputs: Iterable[Output]) -> None:
+        """Raise InputError unless all can be written, and none takes the place of an input.
+
+        Args:
+            size: width and height of the picture.
+            inputs: what is read.
+        """
         self.picture.check(size)
         for file in self.files:
             file.check()
         beside = (file.outputs() for file in self.files)
-        check_distinct(chain(self.picture.outputs(), *beside))
+        check_distinct(chain(inputs, self.picture.outputs(), *beside))
 
     def finish(self, painting: Painting) -> None:
         """Write what takes longer than the picture, which is kept.

@@ -18,14 +18,14 @@ Output: TypeAlias = tuple[str, Path]
 
 
 def check_distinct(outputs: Iterable[Output]) -> None:
-    """Raise InputError if two of the files to be written are one."""
+    """Raise InputError if two files are one, unless they are called the same."""
     seen: dict[tuple[str, str], Output] = {}
     resolved = cache(os.path.realpath)  # most files have the same folder
     for name, path in outputs:
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
         place = resolved(target.parent), target.name
         first = seen.setdefault(place, (name, path))
-        if first != (name, path):
+        if first != (name, path) and first[0] != name:
             raise InputError(f"output '{first[1]}' is both {first[0]} and {name}")
 
 

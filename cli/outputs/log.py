@@ -24,6 +24,7 @@ class Log(OutputFile):
     def __init__(self, path: Path, steps: int, force: bool) -> None:
         super().__init__(path, steps, force)
         self._stream: IO[str] | None = None
+        self._failed = False
 
     def step(self, step: Step) -> None:
         """Add the record of a step: its iteration, costs and seconds."""
@@ -42,22 +43,24 @@ class Log(OutputFile):
                 self._stream = self._path.open("w", encoding="utf-8", buffering=1)
             self._stream.write(json.dumps(record) + "\n")
         except OSError as error:
-            stream, self._stream = self._stream, None
+            self._failed = True
             with suppress(OSError):
-                if stream is not None:
-                    stream.close()
-            raise self._failed(error) from error
+                if self._stream is not None:
+                    self._stream.close()
+            raise self._error(error) from error
 
     def keep(self, painting: Painting) -> None:
-        """Close the file."""
-        if self._stream is None:
+        """Close the file, which has no lines if there was no step."""
+        if self._failed:
             return
         try:
+            if self._stream is None:
+                self._stream = self._path.open("w", encoding="utf-8")
             # Some disks tell only here that a line did not get there.
             with self._stream:
                 os.fsync(self._stream.fileno())
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._error(error) from error
 
-    def _failed(self, error: OSError) -> InputError:
+    def _error(self, error: OSError) -> InputError:
         return InputError(f"log '{self._path}' cannot be written: {reason(error)}")
