@@ -44,10 +44,10 @@ def test_a_file_starts_from_a_recipe(tmp_path: Path) -> None:
         ("steps = 0", "steps is 0, accepted are whole numbers from 1"),
         (
             'recipe = "none"',
-            r"recipe '.*' starts from unknown recipe 'none', accepted are notebook",
+            r"recipe '.*' starts from unknown recipe 'none', accepted are draft",
         ),
-        ("recipe = 3", "starts from unknown recipe 3, accepted are notebook"),
-        ("recipe = [1]", r"starts from unknown recipe \[1\], accepted are notebook"),
+        ("recipe = 3", "starts from unknown recipe 3, accepted are draft"),
+        ("recipe = [1]", r"starts from unknown recipe \[1\], accepted are draft"),
         (b"\xff\xfe", r"recipe '.*mine\.toml' is not TOML: "),
         ('rescaled = "no"', "rescaled is 'no', accepted are true and false"),
         ("normalize = 1", "normalize is 1, accepted are true and false"),
@@ -126,7 +126,7 @@ def test_weights_of_a_recipe_are_meant_for_its_costs(chosen: dict[str, Any]) -> 
 
 
 def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"unknown recipe 'finest', accepted are notebook, .*toml"):
+    with pytest.raises(InputError, match=r"unknown recipe 'finest', accepted are draft, .*toml"):
         find_recipe("finest")
     with pytest.raises(InputError, match=r"recipe '.*no\.toml' cannot be read: No such file"):
         find_recipe(str(tmp_path / "no.toml"))
