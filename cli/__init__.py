@@ -25,9 +25,6 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     to the system, whose answer is not ours.
     """
     interrupts.install()
-    # Before numpy is there: its threads, which would decompose a few matrices of a run, wait for
-    # one another without rest, for seconds where others compute.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ortist.cli.streams import guard_streams, print_error
     from ortist.models.files import reason
 

@@ -26,13 +26,18 @@ def settle_targets(
         content: the content in the size to paint, uint8 (H, W, 3).
         styles: style pictures with their weights, of sum 1, by which statistics are averaged.
     """
+    from threadpoolctl import threadpool_limits  # imported late: it looks at all libraries
+
     targets: dict[str, Tensor] = {}
     sources: dict[str, Sequence[Weighted]] = {"content": [(1.0, content)], "style": styles}
     for source, pictures in sources.items():
         sought = [part for part in parts if part.term.source == source]
         statistics = _measured(graph, sought, pictures)
         for part in sought:
-            settled = part.term.settle(part.own(statistics))
+            # NumPy's threads wait for one another without rest: to decompose a matrix of 512
+            # columns takes them 20 ms, but tens of seconds where other work has the cores.
+            with threadpool_limits(limits=1, user_api="blas"):
+                settled = part.term.settle(part.own(statistics))
             targets |= {f"{TARGET}/{part.name}/{name}": value for name, value in settled.items()}
     return targets
 

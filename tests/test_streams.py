@@ -276,18 +276,3 @@ def test_words_for_a_closed_stream_stay_out_of_files(tmp_path: Path) -> None:
     subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command], cwd=tmp_path, check=False)
     assert files(tmp_path) == ["log.jsonl", "out.png"]
     assert "words" not in (tmp_path / "log.jsonl").read_text()
-
-
-def test_numpy_has_no_threads_of_its_own(tmp_path: Path) -> None:
-    prelude = """
-import os, sys
-def hook(event, details):
-    if event == "import" and details[0] == "numpy":
-        os.write(2, os.environ.get("OPENBLAS_NUM_THREADS", "none").encode())
-        os._exit(0)
-sys.addaudithook(hook)
-"""
-    done = subprocess.run(
-        process(*SHORT, prelude=prelude), cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert done.stderr == "1"

@@ -11,11 +11,13 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
+from threadpoolctl import threadpool_info
 
 from ortist.engine import Engine, InputError, Options
 from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import to_tensor
 from ortist.engine.objective import Evaluation
+from ortist.engine.optimizer import Tensor
 from ortist.engine.targets import settle_targets
 from ortist.export.builder import GraphBuilder
 from ortist.export.costs import STATISTICS, TERMS
@@ -185,3 +187,19 @@ def test_terms_that_cannot_be_used_are_named(terms: Any, message: str) -> None:
 
 def test_the_terms_of_the_package_have_names_of_their_own() -> None:
     assert {name: term.name for name, term in TERMS.items()} == {name: name for name in TERMS}
+
+
+def test_what_settles_a_target_has_one_thread_of_numpys() -> None:
+    """Several wait for one another without rest, for seconds where other work has the cores."""
+    seen: list[int] = []
+
+    class Witness(MeanColor):
+        def settle(self, statistics: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            seen.extend(
+                pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
+            )
+            return super().settle(statistics)
+
+    evaluate(Options(terms={Witness(): {"image": 1.0}}))
+    assert seen
+    assert set(seen) == {1}
