@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ortist.engine.errors import NonFiniteCostError
+from ortist.engine.errors import InputError, NonFiniteCostError
 from ortist.engine.results import Painting, Step
 
 
@@ -26,18 +26,20 @@ def follow(
     """Tell observers, in their order, of all steps and of the last picture; return the last step.
 
     Args:
-        steps: of a run, one at least.
+        steps: of a run.
         observers: what one of them raises ends the run, and is raised once all have kept what there
             is to keep; if one fails at that, it is this failure.
         stop: asked after each step whether to end the run.
 
     Raises:
         NonFiniteCostError: by the run; observers keep the last good picture.
+        InputError: if there is no step.
     """
     painting: Painting | None = None
+    last: Step | None = None
     try:
         for step in steps:
-            painting = step
+            painting = last = step
             for observer in observers:
                 observer.step(step)
             if stop():
@@ -48,7 +50,9 @@ def follow(
     finally:
         if painting is not None:
             _keep(painting, observers)
-    return step
+    if last is None:
+        raise InputError("the run has no steps left")
+    return last
 
 
 def _keep(painting: Painting, observers: Sequence[Observer]) -> None:

@@ -59,10 +59,10 @@ class Option:
     flag: str | None = None
     needs: Mapping[str, str] = field(default_factory=dict)
 
-    def check(self, value: Any) -> None:
-        """Raise InputError unless the option may have this value."""
-        if not (value is None and self.default is None):
-            self.kind.check(self.name, value)
+    def accepted(self, value: Any) -> Any:
+        """Return the value as it is kept; InputError if the option may not have it."""
+        absent = value is None and self.default is None
+        return None if absent else self.kind.accepted(self.name, value)
 
     def check_needs(self, options: Options) -> None:
         """Raise InputError if it is set although another option makes it meaningless."""
@@ -247,7 +247,7 @@ class Options:
     def __post_init__(self) -> None:
         """Check every value, and those that go together."""
         for option in OPTIONS.values():
-            option.check(getattr(self, option.name))
+            object.__setattr__(self, option.name, option.accepted(getattr(self, option.name)))
         for option in OPTIONS.values():
             option.check_needs(self)
         for name in ("alpha", "beta"):

@@ -124,11 +124,14 @@ def find_recipe(name: str) -> Recipe:
 def _read(path: str) -> dict[str, Any]:
     """Return what is in a TOML file."""
     try:
-        text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
+        data = read_regular(path, MAX_BYTES)
+    except (OSError, ValueError) as error:  # of names that no file can have
+        why = reason(error) if isinstance(error, OSError) else error
+        raise InputError(f"recipe '{path}' cannot be read: {why}") from error
+    try:
+        text = data.decode("utf-8-sig")
         if not _has_long_name(text):
             return tomllib.loads(text)
-    except OSError as error:
-        raise InputError(f"recipe '{path}' cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:  # of decoding and of TOML
         raise InputError(f"recipe '{path}' is not TOML: {error}") from error
     raise InputError(f"recipe '{path}' has a line with more than {MAX_DOTS} dots")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ortist.engine.adam import Adam
 from ortist.engine.errors import InputError, NonFiniteCostError
 from ortist.engine.lbfgs import LBFGS
-from ortist.engine.objective import Evaluation, Objective
+from ortist.engine.objective import Evaluation, Objective, weighted_parts
 from ortist.engine.optimizer import Optimizer, State, Tensor
 from ortist.engine.options import Options
 from ortist.engine.results import Costs, Result, Step
@@ -23,6 +24,16 @@ from ortist.engine.scales import Scale
 SHAKING = 16.0
 """Standard deviation of the noise with which sizes of gradients are measured, in pixel values."""
 _OPTIMIZER = "optimizer/"
+_UNREADABLE = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading a state that is none raises."""
 
 
 class Run(Iterator[Step]):
@@ -125,21 +136,41 @@ class Run(Iterator[Step]):
             InputError: if it is that of another run.
         """
         try:
-            scale = int(state["scale"])
-            height, width = state[f"{_OPTIMIZER}point"].shape[2:]
-            if (width, height) != (self.scales[scale].width, self.scales[scale].height):
-                raise ValueError(f"its picture has {width}x{height} pixels")
-            self._optimizer.restore(_without_prefix(state))
-            self._iteration, self._scale = int(state["iteration"]), scale
-            self._left = int(state["left"])
-            self.seconds = float(state["seconds"])
-            self.history = [Costs(**costs) for costs in json.loads(str(state["history"]))]
-            self._last_good = state["last_good"]
-            self._last_good_step = int(state["last_good_step"])
-            self._factors = state.get("factors")
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+            state = {name: np.asarray(value) for name, value in state.items()}
+            scale, left = int(state["scale"]), int(state["left"])
+            if not (0 <= scale < len(self.scales) and 0 <= left <= self.scales[scale].steps):
+                raise ValueError(f"it has {left} steps left at scale {scale + 1}")
+            self._check_pictures(state, self.scales[scale])
+            optimizer = copy.copy(self._optimizer)  # which stays as it is if this fails
+            optimizer.restore(_without_prefix(state))
+            iteration, seconds = int(state["iteration"]), float(state["seconds"])
+            history = [Costs(**costs) for costs in json.loads(str(state["history"]))]
+            last_good, last_good_step = state["last_good"], int(state["last_good_step"])
+        except _UNREADABLE as error:
             raise InputError(f"the state is not one of this run: {error}") from error
+        self._optimizer, self._iteration, self._scale, self._left = (
+            optimizer,
+            iteration,
+            scale,
+            left,
+        )
+        self.seconds, self.history = seconds, history
+        self._last_good, self._last_good_step = last_good, last_good_step
+        self._factors = state.get("factors")
         self._objective = None
+
+    def _check_pictures(self, state: State, scale: Scale) -> None:
+        """Raise ValueError unless all pictures of a state have the type and size of the scale's."""
+        height, width = state[f"{_OPTIMIZER}point"].shape[2:]
+        if (width, height) != (scale.width, scale.height):
+            raise ValueError(f"its picture has {width}x{height} pixels")
+        for name, value in state.items():
+            picture = name == "last_good" or (value.ndim and name != "factors")
+            if picture and (value.dtype != np.float32 or value.shape != (1, 3, height, width)):
+                raise ValueError(f"{name} is {value.dtype} {list(value.shape)}")
+        factors = state.get("factors", np.ones(len(weighted_parts(self._options))))
+        if factors.shape != (len(weighted_parts(self._options)),):
+            raise ValueError(f"factors are {list(factors.shape)}")
 
     def _grow(self) -> None:
         """Go on to the next scale."""

@@ -20,6 +20,7 @@ LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
 """Layers with their weights, or names that get equal weights of sum 1."""
 MAX_WHOLE = 10**18
 """Largest size or number of steps: what is computed of them stays within the floats."""
+_SOURCES = (None, "content", "style")
 _TERM_NAME = re.compile(r"[A-Za-z0-9_]+")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -36,11 +37,15 @@ class Kind(ABC):
     several: ClassVar[bool] = False
 
     @abstractmethod
-    def check(self, name: str, value: Any) -> None:
-        """Raise InputError, which calls the option ``name``, unless the value is accepted."""
+    def accepted(self, name: str, value: Any) -> Any:
+        """Return the value as it is kept: nobody else's, and of Python's own types.
+
+        Raises:
+            InputError: which calls the option ``name``, if the value is not accepted.
+        """
 
     def read(self, name: str, text: Any) -> Any:
-        """Return what a text, or a list of several, says, or the text as it is: check refuses it.
+        """Return what a text, or a list of several, says, or it as it is, to be refused later.
 
         Raises:
             InputError: for what would read as another value than was meant.
@@ -60,8 +65,8 @@ class Whole(Kind):
     def __init__(self, least: int, most: float = MAX_WHOLE) -> None:
         self._least, self._most = least, most
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise InputError unless it is a whole number in the range."""
+    def accepted(self, name: str, value: Any) -> int:
+        """Return a whole number in the range; numpy's would overflow in what is computed of it."""
         whole = isinstance(value, Integral) and not isinstance(value, bool)
         if not (whole and value >= self._least):
             raise InputError(
@@ -69,6 +74,7 @@ class Whole(Kind):
             )
         if value > self._most:
             raise InputError(f"{name} is too large, accepted are whole numbers up to {self._most}")
+        return int(value)
 
     def read(self, name: str, text: str) -> Any:
         """Return the number, or the text."""
@@ -86,12 +92,13 @@ class Number(Kind):
     metavar = "X"
 
     def __init__(self, accepted: str, fits: Callable[[float], bool]) -> None:
-        self._accepted, self._fits = accepted, fits
+        self._range, self._fits = accepted, fits
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise InputError unless it is a finite number in the range."""
+    def accepted(self, name: str, value: Any) -> float:
+        """Return a finite number in the range."""
         if not (_is_finite(value) and self._fits(value)):
-            raise InputError(f"{name} is {shown(value)}, accepted are {self._accepted}")
+            raise InputError(f"{name} is {shown(value)}, accepted are {self._range}")
+        return float(value)
 
     def read(self, name: str, text: str) -> Any:
         """Return the number, or the text."""
@@ -112,9 +119,10 @@ class Changing(Kind):
     positive: bool = False
     metavar = "VALUES"
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise InputError unless it is a number or a schedule."""
+    def accepted(self, name: str, value: Any) -> float | str:
+        """Return a number or a schedule."""
         self.plain(name, value)
+        return value if isinstance(value, str) else float(value)
 
     def read(self, name: str, text: str) -> Any:
         """Return the number, or the text, which may be a schedule."""
@@ -132,9 +140,10 @@ class Choice(Kind):
         self._words = words
         self.metavar = "|".join(words)
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise InputError unless it is one of the words."""
+    def accepted(self, name: str, value: Any) -> str:
+        """Return one of the words."""
         check_choice(name, value, self._words)
+        return str(value)
 
 
 class YesNo(Kind):
@@ -142,10 +151,11 @@ class YesNo(Kind):
 
     metavar = "BOOLEAN"
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise InputError unless it is a bool."""
+    def accepted(self, name: str, value: Any) -> bool:
+        """Return a bool."""
         if not isinstance(value, bool):
             raise InputError(f"{name} is {shown(value)}, accepted are true and false")
+        return value
 
     def read(self, name: str, text: str) -> bool:
         """Return what the text says."""
@@ -160,9 +170,9 @@ class Layers(Kind):
     metavar = "NAME[:WEIGHT]"
     several = True
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise InputError unless they are layers with weights, or names."""
-        check_weighted(name, value, LAYERS)
+    def accepted(self, name: str, value: Any) -> LayerWeights:
+        """Return layers with weights, or names."""
+        return accepted_layers(name, value, LAYERS)
 
     def read(self, name: str, text: Sequence[str]) -> LayerWeights:
         """Return layers with their weights, or names only if no weight is given."""
@@ -188,15 +198,15 @@ class Shares(Kind):
     metavar = "X"
     several = True
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise InputError unless they are numbers from 0 with a finite sum above 0."""
-        weights = _members(name, value, "is a sequence of numbers")
-        for weight in weights:
-            WEIGHT.check(name, weight)
+    def accepted(self, name: str, value: Any) -> tuple[float, ...]:
+        """Return numbers from 0 with a finite sum above 0."""
+        members = _members(name, value, "is a sequence of numbers")
+        weights = tuple(WEIGHT.accepted(name, weight) for weight in members)
         if not sum(weights):
             raise InputError(f"{name} are all 0, accepted is a sum above 0")
         if not _is_finite(sum(weights)):
             raise InputError(f"{name} have an infinite sum, accepted is a finite one")
+        return weights
 
     def read(self, name: str, text: Sequence[str]) -> list[Any]:
         """Return the numbers, those that are none as texts."""
@@ -209,8 +219,9 @@ class Start(Kind):
     def __init__(self, words: Collection[str]) -> None:
         self.metavar = "|".join((*words, "FILE"))
 
-    def check(self, name: str, value: Any) -> None:
-        """Accept everything."""
+    def accepted(self, name: str, value: Any) -> Any:
+        """Return it as it is."""
+        return value
 
 
 class Terms(Kind):
@@ -218,21 +229,29 @@ class Terms(Kind):
 
     metavar = ""
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise InputError unless it is a mapping from terms with names of their own to layers."""
+    def accepted(self, name: str, value: Any) -> dict[Term, LayerWeights]:
+        """Return a mapping from terms with names of their own to layers."""
         if not isinstance(value, Mapping):
             raise InputError(f"{name} is {shown(value)}, accepted is a mapping from terms")
-        names = set(TERMS)
+        names, terms = set(TERMS), {}
         for term, layers in value.items():
             if not isinstance(term, Term):
                 raise InputError(f"{name} has {shown(term)}, accepted are instances of Term")
-            if not _TERM_NAME.fullmatch(term.name) or term.name in names:
+            called = getattr(term, "name", None)
+            plain = isinstance(called, str) and _TERM_NAME.fullmatch(called)
+            if not plain or called in names:
                 raise InputError(
-                    f"{name} has one named {shown(term.name)}, accepted are letters, digits and _,"
+                    f"{name} has one named {shown(called)}, accepted are letters, digits and _,"
                     f" and each name once, but {', '.join(TERMS)}"
                 )
+            if getattr(term, "source", None) not in _SOURCES:
+                raise InputError(
+                    f"source of {called} is {shown(term.source)}, accepted are"
+                    f" {', '.join(map(str, _SOURCES))}"
+                )
             names.add(term.name)
-            check_weighted(f"layers of {term.name}", layers, (*LAYERS, IMAGE))
+            terms[term] = accepted_layers(f"layers of {called}", layers, (*LAYERS, IMAGE))
+        return terms
 
 
 def check_choice(name: str, value: object, accepted: Collection[str]) -> None:
@@ -251,13 +270,20 @@ def check_layers(name: str, layers: object, accepted: Collection[str] = LAYERS) 
             )
 
 
-def check_weighted(name: str, layers: Any, accepted: Collection[str]) -> None:
-    """Raise InputError, which calls them ``name``, unless each layer comes once, with a weight."""
+def accepted_layers(name: str, layers: Any, accepted: Collection[str]) -> LayerWeights:
+    """Return layers that come once each, with their weights if they have some.
+
+    Raises:
+        InputError: which calls them ``name``, for others.
+    """
     check_layers(name, layers, accepted)
     for layer, weight in layer_weights(layers).items():
         if list(layers).count(layer) > 1:
             raise InputError(f"{name} has {layer} twice")
-        WEIGHT.check(f"{name} weight of {layer}", weight)
+        WEIGHT.accepted(f"{name} weight of {layer}", weight)
+    if isinstance(layers, Mapping):
+        return {str(layer): float(weight) for layer, weight in layers.items()}
+    return tuple(map(str, layers))
 
 
 def layer_weights(layers: LayerWeights) -> dict[str, float]:

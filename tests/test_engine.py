@@ -832,3 +832,30 @@ def test_options_are_no_mapping(engine: Engine) -> None:
 @pytest.mark.parametrize("rate", [2, 2.0, "2", "2.0"])
 def test_the_default_learning_rate_in_any_form_suits_every_optimizer(rate: float | str) -> None:
     assert Options(optimizer="lbfgs", learning_rate=rate).learning_rate == rate
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ({"steps": np.uint8(200), "scales": 2}, {"steps": 200, "scales": 2}),
+        ({"max_pixels": np.int32(120_000_000)}, {"max_pixels": 120_000_000}),
+        ({"style_scale": np.float16(2)}, {"style_scale": 2.0}),
+        ({"style_weights": np.array([200, 200], np.uint8)}, {"style_weights": (200.0, 200.0)}),
+        ({"style_layers": {"conv1_1": np.float16(2)}}, {"style_layers": {"conv1_1": 2.0}}),
+        ({"style_layers": ["conv1_1"]}, {"style_layers": ("conv1_1",)}),
+    ],
+)
+def test_options_keep_values_of_pythons_own_types(
+    given: dict[str, Any], plain: dict[str, Any]
+) -> None:
+    options = Options(**given)
+    assert options == Options(**plain)
+    for name, value in plain.items():
+        assert type(getattr(options, name)) is type(value)
+
+
+def test_options_do_not_change_with_what_they_were_made_of() -> None:
+    weights = {"conv1_1": 1.0}
+    options = Options(style_layers=weights)
+    weights["conv9_9"] = 1.0
+    assert options.style_layers == {"conv1_1": 1.0}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from ortist.engine import NonFiniteCostError, Result, Step
+from ortist.engine import InputError, NonFiniteCostError, Result, Step
 from ortist.engine.follow import Observer, follow
 from ortist.engine.results import Painting
 
@@ -85,6 +85,8 @@ def test_without_a_step_there_is_nothing_to_keep() -> None:
     witness = Witness()
     with pytest.raises(KeyError):
         follow(run(0, KeyError()), [witness])
+    with pytest.raises(InputError, match="no steps left"):
+        follow([], [witness])
     assert witness.kept == []
 
 

@@ -130,6 +130,8 @@ def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
         find_recipe("finest")
     with pytest.raises(InputError, match=r"recipe '.*no\.toml' cannot be read: No such file"):
         find_recipe(str(tmp_path / "no.toml"))
+    with pytest.raises(InputError, match=r"recipe 'a\?\.toml' cannot be read: embedded null byte"):
+        find_recipe("a\0.toml")
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ortist.engine import Engine, InputError, Options
+from ortist.engine import Engine, InputError, NonFiniteCostError, Options
 from ortist.engine.run import Run
 
 Pixels = NDArray[np.uint8]
@@ -107,6 +107,55 @@ def test_a_state_of_another_run_is_refused() -> None:
             resumed("lbfgs", **changed).restore(run.state())
     with pytest.raises(InputError, match="the state is not one of this run: 'scale'"):
         run.restore({})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"scale": np.array(-1)},
+        {"left": np.array(99)},
+        {"iteration": np.array(np.inf)},
+        {"history": np.array("[" * 100_000)},
+        {"last_good": np.zeros(3, np.float32)},
+        {"optimizer/mean": np.zeros((1, 3, 2, 2), np.float32)},
+        {"optimizer/square": [1.0, 2.0]},
+        {"optimizer/point": np.zeros((1, 2, 20, 24), np.float32)},
+        {"factors": np.ones(3)},
+    ],
+    ids=lambda damage: next(iter(damage)),
+)
+def test_a_damaged_state_is_refused_and_changes_nothing(damage: dict[str, Any]) -> None:
+    run = resumed("adam")
+    next(run)
+    state = dict(run.state())
+    next(run)
+    before, picture = run.state(), run.picture.copy()
+    with pytest.raises(InputError, match="the state is not one of this run: "):
+        run.restore({**state, **damage})
+    assert np.array_equal(run.picture, picture)
+    assert {name: value.tolist() for name, value in run.state().items()} == {
+        name: value.tolist() for name, value in before.items()
+    }
+
+
+def test_the_last_good_picture_of_a_run_that_went_on_is_that_of_its_state() -> None:
+    run = resumed("adam")
+    first, _ = next(run), next(run)
+    state = dict(run.state())
+    state["optimizer/point"] = np.full_like(run.picture, np.nan)
+    other = resumed("adam")
+    other.restore(state)
+    with pytest.raises(NonFiniteCostError, match="the picture is that of step 1") as caught:
+        next(other)
+    assert np.array_equal(caught.value.result.pixels, first.pixels)
+
+
+def test_a_run_goes_back_to_an_earlier_scale() -> None:
+    run = resumed("lbfgs")
+    next(run)
+    state, expected = run.state(), [step.total for step in run]
+    run.restore(state)
+    assert [step.total for step in run] == expected
 
 
 def test_a_finished_run_stays_finished() -> None:

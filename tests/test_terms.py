@@ -163,6 +163,10 @@ class Nameless(MeanColor):
     name = "mean color"
 
 
+class Aimless(MeanColor):
+    source = "stile"  # type: ignore[assignment]
+
+
 class Double(MeanColor):
     name = "gram"
 
@@ -173,6 +177,7 @@ class Double(MeanColor):
         ([MeanColor()], "terms is .*, accepted is a mapping from terms"),
         ({MeanColor: {"image": 1}}, "terms has <class .*MeanColor.*, accepted are instances of"),
         ({Nameless(): {"image": 1}}, "terms has one named 'mean color', accepted are letters"),
+        ({Aimless(): {"image": 1}}, "source of mean_color is 'stile', accepted are None, content"),
         ({Double(): {"image": 1}}, "terms has one named 'gram', accepted are letters, digits and"),
         ({MeanColor(): {}, MeanColor(): {}}, "terms has one named 'mean_color', accepted are"),
         ({MeanColor(): {"pixels": 1}}, "layers of mean_color has unknown layer 'pixels', accepted"),
