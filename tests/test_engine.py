@@ -712,8 +712,8 @@ def test_pictures_over_the_limit_are_errors(engine: Engine) -> None:
 
 
 def test_a_bad_start_is_an_error(engine: Engine) -> None:
-    with pytest.raises(InputError, match=r"init image 'noise\.png' does not exist"):
-        engine.iterate(CONTENT, STYLE, replace(SHORT, init="noise.png"))
+    with pytest.raises(InputError, match=r"^init is none of noise, .* 'noise\.png' does not exist"):
+        engine.plan(CONTENT, STYLE, replace(SHORT, init="noise.png"))
 
 
 def test_style_weights_must_match_the_styles(engine: Engine) -> None:

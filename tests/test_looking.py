@@ -271,7 +271,8 @@ def test_a_video_that_fails_keeps_the_picture(
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "false")
     outcome = ortist(*RUN, "--steps", "1", "--timelapse", "t.mp4")
     assert outcome.code == 2
-    assert outcome.err == "error: output 't.mp4' cannot be written: ffmpeg: exit code 1\n"
+    error = "error: output 't.mp4' cannot be written: ffmpeg: exit code 1\n"
+    assert outcome.err == "the picture is out.png\n" + error
     assert files(tmp_path) == ["out.png"]
 
 
