@@ -43,7 +43,7 @@ def _work(recipe: Recipe, side: int) -> float:
     """Return how many evaluations in full size take as long as the recipe does."""
     options = recipe.with_options()
     scales = plan_scales(side, side * 3 // 4, options.steps, options.scales)
-    return sum(scale.work for scale in scales) / (scales[-1].width * scales[-1].height)
+    return sum(scale.work for scale in scales) / scales[-1].pixels
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from ortist.engine.errors import InputError, NonFiniteCostError
 from ortist.engine.results import Painting, Step
@@ -49,19 +50,20 @@ def follow(
         raise
     finally:
         if painting is not None:
-            _keep(painting, observers)
+            keeping = [partial(observer.keep, painting) for observer in observers]
+            attempt_all(keeping, Exception)
     if last is None:
         raise InputError("the run has no steps left")
     return last
 
 
-def _keep(painting: Painting, observers: Sequence[Observer]) -> None:
-    """Let all observers keep the picture; raise the first failure after that."""
+def attempt_all(calls: Iterable[Callable[[], object]], expected: type[Exception]) -> None:
+    """Make all calls, though some fail as expected; raise the first failure after that."""
     failures = []
-    for observer in observers:
+    for call in calls:
         try:
-            observer.keep(painting)
-        except Exception as error:
+            call()
+        except expected as error:
             failures.append(error)
     if failures:
         raise failures[0]

@@ -148,12 +148,8 @@ class Run(Iterator[Step]):
             last_good, last_good_step = state["last_good"], int(state["last_good_step"])
         except _UNREADABLE as error:
             raise InputError(f"the state is not one of this run: {error}") from error
-        self._optimizer, self._iteration, self._scale, self._left = (
-            optimizer,
-            iteration,
-            scale,
-            left,
-        )
+        self._optimizer, self._iteration = optimizer, iteration
+        self._scale, self._left = scale, left
         self.seconds, self.history = seconds, history
         self._last_good, self._last_good_step = last_good, last_good_step
         self._factors = state.get("factors")
@@ -168,8 +164,8 @@ class Run(Iterator[Step]):
             picture = name == "last_good" or (value.ndim and name != "factors")
             if picture and (value.dtype != np.float32 or value.shape != (1, 3, height, width)):
                 raise ValueError(f"{name} is {value.dtype} {list(value.shape)}")
-        factors = state.get("factors", np.ones(len(weighted_parts(self._options))))
-        if factors.shape != (len(weighted_parts(self._options)),):
+        factors = state.get("factors")
+        if factors is not None and factors.shape != (len(weighted_parts(self._options)),):
             raise ValueError(f"factors are {list(factors.shape)}")
 
     def _grow(self) -> None:

@@ -277,13 +277,14 @@ def accepted_layers(name: str, layers: Any, accepted: Collection[str]) -> LayerW
         InputError: which calls them ``name``, for others.
     """
     check_layers(name, layers, accepted)
-    for layer, weight in layer_weights(layers).items():
+    for layer in layers:
         if list(layers).count(layer) > 1:
             raise InputError(f"{name} has {layer} twice")
-        WEIGHT.accepted(f"{name} weight of {layer}", weight)
-    if isinstance(layers, Mapping):
-        return {str(layer): float(weight) for layer, weight in layers.items()}
-    return tuple(map(str, layers))
+    weights = {
+        str(layer): WEIGHT.accepted(f"{name} weight of {layer}", weight)
+        for layer, weight in layer_weights(layers).items()
+    }
+    return weights if isinstance(layers, Mapping) else tuple(weights)
 
 
 def layer_weights(layers: LayerWeights) -> dict[str, float]:

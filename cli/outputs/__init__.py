@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import chain
 
 from ortist.cli.outputs.file import Output, OutputFile, check_distinct
@@ -11,6 +12,7 @@ from ortist.cli.outputs.picture import PictureFile
 from ortist.cli.outputs.plot import Plot
 from ortist.cli.outputs.timelapse import Timelapse
 from ortist.engine import InputError
+from ortist.engine.follow import attempt_all
 from ortist.engine.results import Painting
 
 FILES: tuple[type[OutputFile], ...] = (Log, Plot, Timelapse)
@@ -48,11 +50,4 @@ class Outputs:
         Raises:
             InputError: the first one, after all others have been tried.
         """
-        failures = []
-        for file in self.files:
-            try:
-                file.finish(painting)
-            except InputError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        attempt_all([partial(file.finish, painting) for file in self.files], InputError)

@@ -15,7 +15,7 @@ from ortist.models.files import reason
 
 
 class Log(OutputFile):
-    """JSON lines, one per step, written through at once; the file is made by the first step."""
+    """JSON lines, one per step, written through at once; the first makes the file, or the end."""
 
     name = "log"
     flag = "--log"
