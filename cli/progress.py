@@ -92,7 +92,8 @@ def print_costs(step: Step) -> None:
 def describe_plan(plan: Plan) -> str:
     """Say in a line what a run will do."""
     width, height = plan.size
-    text = f"{width}x{height} pixels, {plan.evaluations} evaluations"
+    plural = "s" if plan.evaluations > 1 else ""
+    text = f"{width}x{height} pixels, {plan.evaluations} evaluation{plural}"
     if len(plan.scales) > 1:
         first = plan.scales[0]
         text += f" over {len(plan.scales)} scales from {first.width}x{first.height}"

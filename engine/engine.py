@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from ortist.engine.artifacts import Artifacts, Choice
 from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import ImageSource, read_image, to_tensor
+from ortist.engine.kept import Kept
 from ortist.engine.objective import Objective, weighted_parts
 from ortist.engine.options import Options
 from ortist.engine.pictures import Pictures, Pixels, Styles, read_pictures
@@ -90,8 +90,7 @@ class Engine:
         self._artifacts = Artifacts(Path(models) if models is not None else None)
         # For where derived ones cannot be kept in files.
         self._models = lru_cache(MAX_GRAPHS)(self._artifacts.graph)
-        self._graphs: OrderedDict[tuple[Kind, Choice], Future[Graph]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._graphs: Kept[tuple[Kind, Choice], Graph] = Kept(MAX_GRAPHS)
 
     @property
     def provider(self) -> str:
@@ -233,21 +232,7 @@ class Engine:
         largest = max(pixels.shape[0] * pixels.shape[1] for pixels in pictures)
         if largest > SMALL_PIXELS:
             return self._load(kind, choice, largest)
-        with self._lock:
-            known = self._graphs.get((kind, choice))
-            graph = self._graphs[kind, choice] = known or Future()
-            self._graphs.move_to_end((kind, choice))
-            if len(self._graphs) > MAX_GRAPHS:
-                self._graphs.popitem(last=False)
-        if known is None:
-            try:
-                graph.set_result(self._load(kind, choice, SMALL_PIXELS))
-            except BaseException as error:
-                # Who waits for it gets the error; who comes later tries again.
-                with self._lock:
-                    self._graphs.pop((kind, choice), None)
-                graph.set_exception(error)
-        return graph.result()
+        return self._graphs.get((kind, choice), lambda: self._load(kind, choice, SMALL_PIXELS))
 
     def _load(self, kind: Kind, choice: Choice, pixels: int) -> Graph:
         return self._device.load(

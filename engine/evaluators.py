@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ortist.engine.optimizer import Tensor
 from ortist.engine.sessions import Graph
-from ortist.models.interface import COSTS, GRADIENT, SLOPE, WEIGHTS
+from ortist.models.interface import COSTS, GRADIENT, WEIGHTS
 from ortist.models.layers import IMAGE
 
 
@@ -25,7 +25,7 @@ class Fused:
     def __init__(self, graph: Graph, targets: Mapping[str, Tensor], like: Tensor) -> None:
         self._graph = graph
         # Placed once, so that on a GPU just the picture and its gradient travel.
-        self._given = graph.placed({**targets, **graph.layout({IMAGE: like})})
+        self._given = graph.placed({**_taken(graph, targets), **graph.layout({IMAGE: like})})
 
     def __call__(
         self, pixels: Tensor, weights: NDArray[np.float32]
@@ -56,7 +56,8 @@ class Pieces:
         like: Tensor,
     ) -> None:
         self._measure, self._compare, self._pullback = measure, compare, pullback
-        self._targets = compare.placed(targets)
+        self._statistics = [name for name in measure.outputs if name in compare.inputs]
+        self._targets = compare.placed(_taken(compare, targets))
         self._layouts = [graph.placed(graph.layout({IMAGE: like})) for graph in (measure, pullback)]
 
     def __call__(
@@ -64,10 +65,14 @@ class Pieces:
     ) -> tuple[NDArray[np.float32], Tensor]:
         """Return the costs, float32 (n,), and dJ/dpixels."""
         to_measure, to_pull_back = ({**layout, IMAGE: pixels} for layout in self._layouts)
-        statistics = self._measure.run(self._measure.outputs, to_measure)
-        slopes = [f"{SLOPE}/{name}" for name in statistics]
+        statistics = self._measure.run(self._statistics, to_measure)
         feeds = {**statistics, **self._targets, WEIGHTS: weights}
-        compared = self._compare.run([COSTS, *slopes], feeds)
+        compared = self._compare.run(self._compare.outputs, feeds)
         costs = compared.pop(COSTS)
         gradient = self._pullback.run([GRADIENT], {**to_pull_back, **compared})[GRADIENT]
         return costs, gradient
+
+
+def _taken(graph: Graph, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the targets that the graph takes: a term need not compare all that it settles."""
+    return {name: value for name, value in targets.items() if name in graph.inputs}

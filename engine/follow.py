@@ -51,15 +51,15 @@ def follow(
     finally:
         if painting is not None:
             keeping = [partial(observer.keep, painting) for observer in observers]
-            attempt_all(keeping, Exception)
+            attempt_all(keeping, BaseException)
     if last is None:
         raise InputError("the run has no steps left")
     return last
 
 
-def attempt_all(calls: Iterable[Callable[[], object]], expected: type[Exception]) -> None:
+def attempt_all(calls: Iterable[Callable[[], object]], expected: type[BaseException]) -> None:
     """Make all calls, though some fail as expected; raise the first failure after that."""
-    failures = []
+    failures: list[BaseException] = []
     for call in calls:
         try:
             call()

@@ -26,10 +26,11 @@ from ortist.engine.values import (
     Terms,
     Whole,
     YesNo,
+    same,
 )
 from ortist.export.costs import STATISTICS
 from ortist.export.costs.term import Term
-from ortist.models.errors import InputError
+from ortist.models.errors import InputError, shown
 from ortist.models.layers import LAYERS, POOLINGS
 
 INITS = ("noise", "content", "blank", "uniform", "normal", "style")
@@ -68,8 +69,8 @@ class Option:
         """Raise InputError if it is set although another option makes it meaningless."""
         for other, needed in self.needs.items():
             actual = getattr(options, other)
-            if actual != needed and self._is_set(getattr(options, self.name)):
-                raise InputError(f"{self.name} is for {needed}, but {other} is {actual}")
+            if not same(actual, needed) and self._is_set(getattr(options, self.name)):
+                raise InputError(f"{self.name} is for {needed}, but {other} is {shown(actual)}")
 
     def _is_set(self, value: Any) -> bool:
         plain = self.kind.plain
@@ -167,6 +168,7 @@ class Options:
         Number("0 to 1", lambda ratio: 0 <= ratio <= 1),
         _RUN,
         "Share of noise in the noise start, 0..1.",
+        needs={"init": "noise"},
     )
     seed: int = _option(
         0,

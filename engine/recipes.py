@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ortist.engine.options import OPTIONS, Options
+from ortist.engine.values import same
 from ortist.models.errors import InputError, shown
 from ortist.models.files import read_regular, reason
 
@@ -60,19 +61,14 @@ class Recipe:
             left_out |= SIZES
         for name in ("statistic", "normalize"):
             own = self.options.get(name, getattr(Options, name))
-            if not _equal(chosen.get(name, own), own):
+            if not same(chosen.get(name, own), own):
                 left_out |= {"beta", "tv"}
         for option in OPTIONS.values():
             for other, needed in option.needs.items():
-                if not _equal(chosen.get(other, needed), needed):
+                if not same(chosen.get(other, needed), needed):
                     left_out.add(option.name)
         kept = {name: value for name, value in self.options.items() if name not in left_out}
         return {**kept, **chosen}
-
-
-def _equal(value: object, own: object) -> bool:
-    """Whether a value, which may be an array that compares by element, is that of a recipe."""
-    return type(value) is type(own) and value == own
 
 
 def _shipped() -> dict[str, Recipe]:

@@ -79,11 +79,12 @@ class Graph:
         self._label = label
         self._run_options = device.new_run()
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        self.inputs = [value.name for value in session.get_inputs()]
         self.outputs = [value.name for value in session.get_outputs()]
 
     def layout(self, images: Mapping[str, Tensor]) -> dict[str, Map]:
         """Return the inputs that follow from the size of the images; plain graphs have none."""
-        return layout((value.name for value in self._session.get_inputs()), images)
+        return layout(self.inputs, images)
 
     def within(self, run_options: onnxruntime.RunOptions) -> Graph:
         """Return the same graph, whose evaluations end when ``run_options`` say so."""
@@ -260,7 +261,8 @@ class Device:
             levels = self._runtime.GraphOptimizationLevel
             options.execution_order = self._runtime.ExecutionOrder.PRIORITY_BASED
             # Fused nodes are new, hence late in that order, and much waits for them. So there are
-            # none but products that take a factor transposed, where memory is no concern.
+            # none but products that take a factor transposed, where memory is no concern (and, in
+            # features graphs, which have no backward half that could wait, convolutions with ReLU).
             fusing = pixels <= FEW_PIXELS
             options.graph_optimization_level = (
                 levels.ORT_ENABLE_EXTENDED if fusing else levels.ORT_ENABLE_BASIC

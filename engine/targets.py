@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ortist.engine.images import to_tensor
 from ortist.engine.optimizer import Tensor
 from ortist.engine.pictures import Pixels
@@ -38,7 +40,8 @@ def settle_targets(
             # columns takes them 20 ms, but tens of seconds where other work has the cores.
             with threadpool_limits(limits=1, user_api="blas"):
                 settled = part.term.settle(part.own(statistics))
-            targets |= {f"{TARGET}/{part.name}/{name}": value for name, value in settled.items()}
+            for name, value in settled.items():
+                targets[f"{TARGET}/{part.name}/{name}"] = np.asarray(value, np.float32)
     return targets
 
 

@@ -254,6 +254,11 @@ class Terms(Kind):
         return terms
 
 
+def same(value: object, other: object) -> bool:
+    """Tell whether a value, maybe an array, which compares by element, is another that is none."""
+    return isinstance(value, type(other)) and bool(value == other)
+
+
 def check_choice(name: str, value: object, accepted: Collection[str]) -> None:
     """Raise InputError, which calls it ``name``, unless ``value`` is one of those accepted."""
     # Not `in` alone: arrays compare by element.

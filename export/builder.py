@@ -38,7 +38,7 @@ class GraphBuilder:
         self._producers = {name: node for node in self.graph.node for name in node.output}
         self._names = {*self._types, *self._initializers, *self._producers}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._appended: dict[tuple[str, tuple[str, ...], int, str], str] = {}
+        self._appended: dict[tuple[str, str, tuple[str, ...], int, str], str] = {}
 
     def op(
         self,
@@ -54,7 +54,8 @@ class GraphBuilder:
         With ``outputs`` above 1 the further outputs are named after the first, ``:1`` and so on.
         Without a name, a node that was appended before is not appended again.
         """
-        key = (op_type, inputs, outputs, repr(sorted(attributes.items(), key=lambda item: item[0])))
+        stated = repr(sorted(attributes.items(), key=lambda item: item[0]))
+        key = (domain, op_type, inputs, outputs, stated)
         if name is None and key in self._appended:
             return self._appended[key]
         first = self.unused(name or op_type.lower())

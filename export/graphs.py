@@ -16,10 +16,11 @@ from onnx import ModelProto, helper
 
 from ortist.export.builder import GraphBuilder, prune
 from ortist.export.costs.term import Part, Shape
-from ortist.export.differentiate import differentiate, vjp
+from ortist.export.differentiate import depends, differentiate, vjp
 from ortist.export.lowering import lower
 from ortist.export.operators import expand
 from ortist.export.order import put_in_order
+from ortist.models.errors import InputError, shown
 from ortist.models.interface import COSTS, COSTS_KEY, GRADIENT, SLOPE, TARGET, WEIGHTS
 from ortist.models.layers import IMAGE
 
@@ -44,7 +45,7 @@ def compare_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     Inputs: the statistics, as :func:`measure_graph` has them; the targets, ``target/<term>/<layer>/
     <name>``; ``weights``, float32 (n,). Outputs: ``costs``, the unweighted costs, float32 (n,), in
     the order of the parts, which the metadata entry ``ortist.costs`` names; for each statistic s
-    ``slope/<s>`` = dJ/ds for J = Σ weight·cost.
+    on which J = Σ weight·cost depends ``slope/<s>`` = dJ/ds.
     """
     kind, (_, shapes) = GraphBuilder(features).element_type(IMAGE), _measuring(features, parts)
     inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
@@ -54,18 +55,21 @@ def compare_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     )
     builder = GraphBuilder(empty)
     total, held = _compared(builder, kind, parts, {name: name for name in shapes}, shapes)
-    slopes = {name: f"{SLOPE}/{name}" for name in shapes}
+    compared = [name for name in shapes if depends(builder.model, total, name, held)]
+    slopes = {name: f"{SLOPE}/{name}" for name in compared}
     return differentiate(builder.model, total, slopes, held=held, expanded=False)
 
 
 def pullback_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     """Return the graph that carries derivatives by the statistics on to the picture.
 
-    Inputs: ``image``; ``slope/<statistic>`` for each statistic of :func:`measure_graph`. Output:
+    Inputs: ``image``; each ``slope/<statistic>`` that :func:`compare_graph` gives. Output:
     ``gradient`` = Σ slope·d statistic/d image, shaped as ``image``.
     """
+    given = {value.name for value in compare_graph(features, parts).graph.output}
     model = measure_graph(features, parts)
     slopes = {value.name: f"{SLOPE}/{value.name}" for value in model.graph.output}
+    slopes = {name: slope for name, slope in slopes.items() if slope in given}
     model = vjp(model, slopes, {IMAGE: GRADIENT}, expanded=False)
     prune(model, [GRADIENT])
     return model
@@ -151,6 +155,7 @@ def _compared(
         comparison = part.term.compare(builder, part.own(statistics), targets)
         costs.append(comparison.cost)
         held += comparison.held
+    _check_costs(builder.model, dict(zip((part.name for part in parts), costs, strict=True)))
     weights = builder.add_input(WEIGHTS, [len(parts)], kind)
     vector = builder.op("Concat", *costs, axis=0, name=COSTS)
     total = builder.op("ReduceSum", builder.op("Mul", vector, weights), keepdims=0, name="total")
@@ -158,6 +163,14 @@ def _compared(
     names = " ".join(part.name for part in parts)
     builder.model.metadata_props.add(key=COSTS_KEY, value=names)
     return total, held
+
+
+def _check_costs(model: ModelProto, costs: Mapping[str, str]) -> None:
+    """Raise InputError for a cost, by the name of its part, that is not one number."""
+    inferred = GraphBuilder(model)
+    for part, cost in costs.items():
+        if (shape := inferred.shape(cost)) not in (None, (1,)):
+            raise InputError(f"the cost of {part} has shape {shown(shape)}, accepted is (1,)")
 
 
 def _shape(builder: GraphBuilder, tensor: str) -> Shape:

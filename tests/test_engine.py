@@ -547,7 +547,7 @@ def test_the_graphs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for pooling in POOLINGS:
         engine.activations(CONTENT, ["conv1_1"], pooling)
     engine.stylize(CONTENT, STYLE, replace(SHORT, steps=1))
-    assert {kind for kind, _ in engine._graphs} == {"measure", "gradient"}
+    assert {kind for kind, _ in engine._graphs._values} == {"measure", "gradient"}
 
 
 def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -568,7 +568,7 @@ def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyP
     assert not alive
     steps = engine.iterate(CONTENT, STYLE, replace(SHORT, steps=4, scales=2, width=64, height=48))
     assert [step.scale for step in steps] == [1, 1, 2, 2]
-    assert not engine._graphs
+    assert not engine._graphs._values
     del steps
     assert not alive
 
@@ -756,6 +756,11 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"beta": NAN}, "beta is nan, accepted are numbers from 0"),
         ({"tv": INFINITY}, "tv is inf, accepted are finite numbers from 0"),
         ({"noise_ratio": 1.5}, r"noise_ratio is 1\.5, accepted are 0 to 1"),
+        (
+            {"noise_ratio": 0.5, "init": "content"},
+            "noise_ratio is for noise, but init is 'content'",
+        ),
+        ({"noise_ratio": 0.5, "init": CONTENT}, "noise_ratio is for noise, but init is array"),
         ({"noise_ratio": NAN}, "noise_ratio is nan, accepted are 0 to 1"),
         ({"pooling": "sum"}, "pooling is 'sum', accepted are average, max, l2"),
         (
@@ -785,7 +790,10 @@ NAN, INFINITY = float("nan"), float("inf")
         ({"scales": 0}, "scales is 0, accepted are whole numbers from 1"),
         ({"learning_rate": 10**400}, "learning_rate is 10+…, accepted are numbers above 0"),
         ({"optimizer": "lbfgs", "learning_rate": 3}, "learning_rate is for adam, but optimizer is"),
-        ({"optimizer": "lbfgs", "averaging": 0.9}, "averaging is for adam, but optimizer is lbfgs"),
+        (
+            {"optimizer": "lbfgs", "averaging": 0.9},
+            "averaging is for adam, but optimizer is 'lbfgs'",
+        ),
         ({"alpha": None}, "alpha is None, accepted are numbers from 0"),
         ({"noise_ratio": "1"}, "noise_ratio is '1', accepted are 0 to 1"),
         ({"style_scale": 1e200}, r"style_scale is 1e\+200, accepted are .* above 0 up to 1000"),

@@ -90,6 +90,17 @@ def test_without_a_step_there_is_nothing_to_keep() -> None:
     assert witness.kept == []
 
 
+def test_an_interrupted_one_does_not_keep_others_from_keeping_the_picture() -> None:
+    class Interrupted(Witness):
+        def keep(self, painting: Painting) -> None:
+            raise KeyboardInterrupt
+
+    other = Witness()
+    with pytest.raises(KeyboardInterrupt):
+        follow(run(1), [Interrupted(), other])
+    assert other.kept == [1]
+
+
 def test_one_that_cannot_keep_the_picture_does_not_keep_others_from_it() -> None:
     failing, other = Witness(failing_keep=True), Witness()
     with pytest.raises(ValueError, match="a picture"):

@@ -340,7 +340,7 @@ INVALID = {
     "steps": ((*RUN, "--steps", DIGITS), "steps is too large, accepted"),
     "learning rate": (
         ("stylize", *OUT, "--learning-rate", "3"),
-        "learning_rate is for adam, but optimizer is lbfgs",
+        "learning_rate is for adam, but optimizer is 'lbfgs'",
     ),
     "numbered": ((*RUN, "--save-every", "1", "--steps", "1000000"), "which makes 1000000 pictures"),
     "grid exists": ((*GRID[:4], "-o", "old.png"), "'old.png' exists; --force"),

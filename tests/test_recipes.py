@@ -115,7 +115,7 @@ def test_a_size_that_is_chosen_replaces_the_sides_of_the_recipe(tmp_path: Path) 
 @pytest.mark.parametrize("chosen", [{"statistic": "gram"}, {"normalize": True}])
 def test_weights_of_a_recipe_are_meant_for_its_costs(chosen: dict[str, Any]) -> None:
     standard, plain = RECIPES["standard"], Options()
-    same = standard.with_options(statistic="w2", normalize=False)
+    same = standard.with_options(statistic=np.str_("w2"), normalize=False)
     assert same == standard.with_options()
     assert same.beta != plain.beta
     assert same.tv > 0

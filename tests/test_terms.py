@@ -159,6 +159,49 @@ def test_the_gradient_of_a_term_from_outside_agrees_with_central_differences() -
     np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-9)
 
 
+class Scalar(MeanColor):
+    def compare(
+        self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
+    ) -> Comparison:
+        cost = super().compare(b, statistics, targets).cost
+        return Comparison(b.op("Squeeze", cost))
+
+
+class Several(MeanColor):
+    def compare(
+        self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
+    ) -> Comparison:
+        difference = b.op("Sub", statistics["mean"], targets["mean"])
+        return Comparison(b.op("Squeeze", b.op("Mul", difference, difference), b.integers(0)))
+
+
+@pytest.mark.parametrize(("term", "shape"), [(Scalar(), r"\(\)"), (Several(), r"\(3,\)")])
+def test_a_cost_of_another_shape_is_named(term: Term, shape: str) -> None:
+    message = rf"the cost of mean_color/image has shape {shape}, accepted is \(1,\)"
+    with pytest.raises(InputError, match=message):
+        evaluate(Options(terms={term: {"image": 1.0}}))
+
+
+class Wasteful(MeanColor):
+    """Measures more than it compares, and settles in float64."""
+
+    def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
+        return {**super().measure(b, activation), "unused": b.op("ReduceMax", activation)}
+
+    def settle(self, statistics: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {name: value.astype(float) for name, value in statistics.items()}
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_term_may_measure_more_than_it_compares_and_settle_in_float64(pieces: bool) -> None:
+    def cost(term: Term) -> float:
+        engine = Engine("cpu", 2, pieces=pieces)
+        objective = engine._objective(CONTENT, [STYLE], Options(terms={term: {"image": 1.0}}))
+        return objective.evaluate(IMAGE).costs.own_terms["mean_color/image"]
+
+    assert cost(Wasteful()) == cost(MeanColor())
+
+
 class Nameless(MeanColor):
     name = "mean color"
 
