@@ -63,8 +63,12 @@ class Choice:
 
     def interface(self, kind: Kind) -> Interface:
         """Return what can be relied on of its graph of a kind."""
-        stated = {part: part.term.statistic_shapes(channels_of(part.layer)) for part in self.parts}
-        stated = {part: shapes for part, shapes in stated.items() if shapes}
+        # Graphs with terms from outside come from no file, and need not have all that these state.
+        stated = {
+            part: part.term.statistic_shapes(channels_of(part.layer))
+            for part in self.parts
+            if TERMS.get(part.term.name) is part.term
+        }
         return interface(
             kind,
             self.key,

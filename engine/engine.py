@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -45,6 +44,16 @@ PIECES: tuple[Kind, ...] = ("compare", "pullback")
 """The graphs that a run needs beside that which measures, by how it evaluates J."""
 MAX_GRAPHS = 8
 """Graphs kept ready."""
+PACE = (
+    "optimizer",
+    "content_layers",
+    "style_layers",
+    "pooling",
+    "rescaled",
+    "statistic",
+    "terms",
+)
+"""Options by which evaluations in one size take more or less time."""
 SMALL_PIXELS = 128 * 128
 """Graphs for larger pictures are not kept for the next one.
 
@@ -150,16 +159,8 @@ class Engine:
     def _seconds_at(self, width: int, height: int, options: Options) -> float:
         """Return how long an evaluation in this size takes now."""
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-        small = replace(
-            options,
-            width=width,
-            height=height,
-            steps=PROBE_STEPS,
-            scales=1,
-            style_scale=1.0,
-            style_weights=None,
-            init="content",
-        )
+        same = {name: getattr(options, name) for name in PACE}
+        small = Options(width=width, height=height, steps=PROBE_STEPS, init="content", **same)
         # The first evaluation has memory to get.
         return min(step.seconds for step in self.iterate(noise, noise, small) if step.iteration > 1)
 

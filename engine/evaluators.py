@@ -69,10 +69,10 @@ class Pieces:
         feeds = {**statistics, **self._targets, WEIGHTS: weights}
         compared = self._compare.run(self._compare.outputs, feeds)
         costs = compared.pop(COSTS)
-        gradient = self._pullback.run([GRADIENT], {**to_pull_back, **compared})[GRADIENT]
-        return costs, gradient
+        slopes = _taken(self._pullback, compared)
+        return costs, self._pullback.run([GRADIENT], {**to_pull_back, **slopes})[GRADIENT]
 
 
-def _taken(graph: Graph, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the targets that the graph takes: a term need not compare all that it settles."""
-    return {name: value for name, value in targets.items() if name in graph.inputs}
+def _taken(graph: Graph, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what of it the graph takes: terms need not compare all that they measure."""
+    return {name: value for name, value in values.items() if name in graph.inputs}

@@ -58,7 +58,10 @@ def follow(
 
 
 def attempt_all(calls: Iterable[Callable[[], object]], expected: type[BaseException]) -> None:
-    """Make all calls, though some fail as expected; raise the first failure after that."""
+    """Make all calls, though some fail as expected; raise the first failure after that.
+
+    What is no error, as a KeyboardInterrupt, comes before all errors.
+    """
     failures: list[BaseException] = []
     for call in calls:
         try:
@@ -66,4 +69,4 @@ def attempt_all(calls: Iterable[Callable[[], object]], expected: type[BaseExcept
         except expected as error:
             failures.append(error)
     if failures:
-        raise failures[0]
+        raise min(failures, key=lambda failure: isinstance(failure, Exception))

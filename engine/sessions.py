@@ -262,7 +262,7 @@ class Device:
             options.execution_order = self._runtime.ExecutionOrder.PRIORITY_BASED
             # Fused nodes are new, hence late in that order, and much waits for them. So there are
             # none but products that take a factor transposed, where memory is no concern (and, in
-            # features graphs, which have no backward half that could wait, convolutions with ReLU).
+            # graphs without a backward half that could wait, convolutions with ReLU).
             fusing = pixels <= FEW_PIXELS
             options.graph_optimization_level = (
                 levels.ORT_ENABLE_EXTENDED if fusing else levels.ORT_ENABLE_BASIC

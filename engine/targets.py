@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from ortist.export.costs.term import Part
 from ortist.models.interface import TARGET
 from ortist.models.layers import IMAGE
 
+_limiting = threading.Lock()
+"""Held while NumPy has one thread: the number is the process's, and is set back to what it was."""
 Weighted = tuple[float, Pixels]
 
 
@@ -38,7 +41,7 @@ def settle_targets(
         for part in sought:
             # NumPy's threads wait for one another without rest: to decompose a matrix of 512
             # columns takes them 20 ms, but tens of seconds where other work has the cores.
-            with threadpool_limits(limits=1, user_api="blas"):
+            with _limiting, threadpool_limits(limits=1, user_api="blas"):
                 settled = part.term.settle(part.own(statistics))
             for name, value in settled.items():
                 targets[f"{TARGET}/{part.name}/{name}"] = np.asarray(value, np.float32)

@@ -143,7 +143,8 @@ class Choice(Kind):
     def accepted(self, name: str, value: Any) -> str:
         """Return one of the words."""
         check_choice(name, value, self._words)
-        return str(value)
+        # Not str(value), which of an Enum is its name.
+        return next(word for word in self._words if word == value)
 
 
 class YesNo(Kind):
@@ -286,7 +287,9 @@ def accepted_layers(name: str, layers: Any, accepted: Collection[str]) -> LayerW
         if list(layers).count(layer) > 1:
             raise InputError(f"{name} has {layer} twice")
     weights = {
-        str(layer): WEIGHT.accepted(f"{name} weight of {layer}", weight)
+        next(known for known in accepted if known == layer): WEIGHT.accepted(
+            f"{name} weight of {layer}", weight
+        )
         for layer, weight in layer_weights(layers).items()
     }
     return weights if isinstance(layers, Mapping) else tuple(weights)

@@ -109,9 +109,9 @@ def vjp(
     return _swept(builder, inputs, titles, held, expanded)
 
 
-def depends(model: ModelProto, output: str, source: str, held: Collection[str] = ()) -> bool:
+def depends(builder: GraphBuilder, output: str, source: str, held: Collection[str] = ()) -> bool:
     """Tell whether a tensor depends on another, other than through tensors that are held."""
-    return bool(_nodes_between(GraphBuilder(model), [source], [output], held))
+    return bool(_nodes_between(builder, [source], [output], held))
 
 
 def _titles(names: str | Sequence[str] | Mapping[str, str], prefix: str) -> Mapping[str, str]:

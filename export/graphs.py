@@ -47,29 +47,21 @@ def compare_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     the order of the parts, which the metadata entry ``ortist.costs`` names; for each statistic s
     on which J = Σ weight·cost depends ``slope/<s>`` = dJ/ds.
     """
-    kind, (_, shapes) = GraphBuilder(features).element_type(IMAGE), _measuring(features, parts)
-    inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
-    graph = helper.make_graph([], "compare", inputs, [])
-    empty = helper.make_model(
-        graph, ir_version=features.ir_version, opset_imports=features.opset_import
-    )
-    builder = GraphBuilder(empty)
-    total, held = _compared(builder, kind, parts, {name: name for name in shapes}, shapes)
-    compared = [name for name in shapes if depends(builder.model, total, name, held)]
+    model, total, held, compared = _comparing(features, parts)
     slopes = {name: f"{SLOPE}/{name}" for name in compared}
-    return differentiate(builder.model, total, slopes, held=held, expanded=False)
+    return differentiate(model, total, slopes, held=held, expanded=False)
 
 
 def pullback_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     """Return the graph that carries derivatives by the statistics on to the picture.
 
-    Inputs: ``image``; each ``slope/<statistic>`` that :func:`compare_graph` gives. Output:
-    ``gradient`` = Σ slope·d statistic/d image, shaped as ``image``.
+    Inputs: ``image``; each ``slope/<statistic>`` that :func:`compare_graph` gives of a statistic
+    that depends on it. Output: ``gradient`` = Σ slope·d statistic/d image, shaped as ``image``.
     """
-    given = {value.name for value in compare_graph(features, parts).graph.output}
     model = measure_graph(features, parts)
-    slopes = {value.name: f"{SLOPE}/{value.name}" for value in model.graph.output}
-    slopes = {name: slope for name, slope in slopes.items() if slope in given}
+    measuring, (*_, compared) = GraphBuilder(model), _comparing(features, parts)
+    varying = [name for name in compared if depends(measuring, name, IMAGE)]
+    slopes = {name: f"{SLOPE}/{name}" for name in varying}
     model = vjp(model, slopes, {IMAGE: GRADIENT}, expanded=False)
     prune(model, [GRADIENT])
     return model
@@ -137,6 +129,23 @@ def _measuring(features: ModelProto, parts: Sequence[Part]) -> tuple[ModelProto,
     return inferred.model, shapes
 
 
+def _comparing(
+    features: ModelProto, parts: Sequence[Part]
+) -> tuple[ModelProto, str, list[str], list[str]]:
+    """Return the graph of the costs alone, J, what to hold, and the statistics J depends on."""
+    kind, (_, shapes) = GraphBuilder(features).element_type(IMAGE), _measuring(features, parts)
+    inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
+    graph = helper.make_graph([], "compare", inputs, [])
+    empty = helper.make_model(
+        graph, ir_version=features.ir_version, opset_imports=features.opset_import
+    )
+    builder = GraphBuilder(empty)
+    total, held = _compared(builder, kind, parts, {name: name for name in shapes}, shapes)
+    inferred = GraphBuilder(builder.model)
+    compared = [name for name in shapes if depends(inferred, total, name, held)]
+    return builder.model, total, held, compared
+
+
 def _compared(
     builder: GraphBuilder,
     kind: int,
@@ -169,8 +178,14 @@ def _check_costs(model: ModelProto, costs: Mapping[str, str]) -> None:
     """Raise InputError for a cost, by the name of its part, that is not one number."""
     inferred = GraphBuilder(model)
     for part, cost in costs.items():
-        if (shape := inferred.shape(cost)) not in (None, (1,)):
+        shape = inferred.shape(cost)
+        if shape is not None and not _may_be_one_number(shape):
             raise InputError(f"the cost of {part} has shape {shown(shape)}, accepted is (1,)")
+
+
+def _may_be_one_number(shape: Shape) -> bool:
+    """Tell whether a shape is (1,), as far as inference finds out."""
+    return len(shape) == 1 and (shape[0] == 1 or not isinstance(shape[0], int))
 
 
 def _shape(builder: GraphBuilder, tensor: str) -> Shape:

@@ -11,6 +11,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from enum import Enum
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -547,7 +548,7 @@ def test_the_graphs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for pooling in POOLINGS:
         engine.activations(CONTENT, ["conv1_1"], pooling)
     engine.stylize(CONTENT, STYLE, replace(SHORT, steps=1))
-    assert {kind for kind, _ in engine._graphs._values} == {"measure", "gradient"}
+    assert {kind for kind, _ in engine._graphs._slots} == {"measure", "gradient"}
 
 
 def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -568,7 +569,7 @@ def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyP
     assert not alive
     steps = engine.iterate(CONTENT, STYLE, replace(SHORT, steps=4, scales=2, width=64, height=48))
     assert [step.scale for step in steps] == [1, 1, 2, 2]
-    assert not engine._graphs._values
+    assert not engine._graphs._slots
     del steps
     assert not alive
 
@@ -860,6 +861,22 @@ def test_options_keep_values_of_pythons_own_types(
     assert options == Options(**plain)
     for name, value in plain.items():
         assert type(getattr(options, name)) is type(value)
+
+
+class Word(str, Enum):  # noqa: UP042
+    """As web frameworks have choices; str() of one is its name."""
+
+    LBFGS = "lbfgs"
+    W2 = "w2"
+    LAYER = "conv1_1"
+
+
+def test_options_take_enums_of_words() -> None:
+    options = Options(optimizer=Word.LBFGS, statistic=Word.W2, style_layers=[Word.LAYER])
+    assert options == Options(optimizer="lbfgs", statistic="w2", style_layers=["conv1_1"])
+    assert Options(style_layers={Word.LAYER: 2}).style_layers == {"conv1_1": 2.0}
+    values = (options.optimizer, options.statistic, *options.style_layers)
+    assert {type(value) for value in values} == {str}
 
 
 def test_options_do_not_change_with_what_they_were_made_of() -> None:

@@ -99,6 +99,9 @@ def test_an_interrupted_one_does_not_keep_others_from_keeping_the_picture() -> N
     with pytest.raises(KeyboardInterrupt):
         follow(run(1), [Interrupted(), other])
     assert other.kept == [1]
+    # It comes before errors.
+    with pytest.raises(KeyboardInterrupt):
+        follow(run(1), [Witness(failing_keep=True), Interrupted()])
 
 
 def test_one_that_cannot_keep_the_picture_does_not_keep_others_from_it() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import signal
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from ortist.engine.kept import Kept
@@ -44,42 +47,41 @@ def test_those_asked_for_last_are_kept() -> None:
     assert [kept.get(key, make) for key in (1, 2, 1, 3, 1, 2)] == [1, 2, 1, 3, 1, 4]
 
 
-@pytest.mark.parametrize(
-    ("error", "of_who_waits"), [(ValueError("bad"), "bad"), (KeyboardInterrupt(), "made")]
-)
-def test_an_interrupt_is_of_its_own_thread_only(
-    error: BaseException, of_who_waits: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt()])
+def test_who_waits_for_what_fails_tries_for_itself(error: BaseException) -> None:
     kept: Kept[str, str] = Kept(2)
-    started, found, go = threading.Event(), threading.Event(), threading.Event()
-    find = kept._find
-
-    def seen(key: str) -> tuple[Future[str], bool]:
-        future, known = find(key)
-        if known:
-            found.set()
-        return future, known
-
-    monkeypatch.setattr(kept, "_find", seen)
+    started, go = threading.Event(), threading.Event()
 
     def fail() -> str:
         started.set()
         assert go.wait(WAIT)
         raise error
 
-    def wait() -> str:
-        try:
-            return kept.get("a", lambda: "made")
-        except ValueError as raised:
-            return str(raised)
-
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(kept.get, "a", fail)
         assert started.wait(WAIT)
-        second = pool.submit(wait)
-        assert found.wait(WAIT)
+        second = pool.submit(kept.get, "a", lambda: "made")
         go.set()
         with pytest.raises(type(error)):
             first.result(WAIT)
-        assert second.result(WAIT) == of_who_waits
-    assert kept.get("a", lambda: "again") == ("again" if of_who_waits == "bad" else "made")
+        assert second.result(WAIT) == "made"
+    assert kept.get("a", lambda: "again") == "made"
+
+
+def test_an_interrupt_at_any_moment_leaves_nobody_waiting() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    random = np.random.default_rng(0)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for delay in random.uniform(1e-6, 1e-3, 500):
+            kept: Kept[int, int] = Kept(3)
+            with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - wherever it comes
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                for number in itertools.count():
+                    kept.get(number % 5, lambda: 1)
+            locks = [kept._lock, *(slot.lock for slot in kept._slots.values())]
+            assert not any(lock.locked() for lock in locks)
+    finally:
+        signal.signal(signal.SIGALRM, before)

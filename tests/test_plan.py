@@ -45,6 +45,19 @@ def test_a_plan_says_what_the_run_does() -> None:
     assert plan.seconds > 0
 
 
+def test_seconds_are_found_whatever_the_options() -> None:
+    """The picture that is timed need not have all of them."""
+    options = Options(
+        size=32,
+        noise_ratio=0.5,
+        alpha="1,10",
+        learning_rate="4,1",
+        averaging=0.9,
+        style_weights=(1.0, 2.0),
+    )
+    assert Engine("cpu", 1).plan(CONTENT, [STYLE, STYLE], options).seconds > 0
+
+
 def test_a_plan_that_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="the picture has"):
         Engine("cpu", 1).plan(CONTENT, STYLE, Options(size=100_000))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +23,7 @@ from ortist.engine.optimizer import Tensor
 from ortist.engine.targets import settle_targets
 from ortist.export.builder import GraphBuilder
 from ortist.export.costs import STATISTICS, TERMS
-from ortist.export.costs.term import Comparison, Part, Term
+from ortist.export.costs.term import Comparison, Part, Shape, Term
 from ortist.export.graphs import gradient_graph
 
 Pixels = NDArray[np.uint8]
@@ -182,11 +184,44 @@ def test_a_cost_of_another_shape_is_named(term: Term, shape: str) -> None:
         evaluate(Options(terms={term: {"image": 1.0}}))
 
 
+class Sliced(MeanColor):
+    """Its cost is one number, which shape inference does not find out."""
+
+    def compare(
+        self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
+    ) -> Comparison:
+        cost = super().compare(b, statistics, targets).cost
+        size = b.op(
+            "Cast",
+            b.op("Add", b.op("Mul", cost, b.constant(0, "float32")), b.constant(1, "float32")),
+            to=7,
+        )
+        return Comparison(b.op("Slice", cost, b.integers(0), size, b.integers(0)))
+
+
+def test_a_cost_whose_shape_is_not_known_may_be_one_number() -> None:
+    sliced, plain = (
+        evaluate(Options(terms={term: {"image": 1.0}})).costs.own_terms
+        for term in (Sliced(), MeanColor())
+    )
+    assert sliced == plain
+
+
 class Wasteful(MeanColor):
-    """Measures more than it compares, and settles in float64."""
+    """Measures more than it compares, and what follows from no pixel; settles in float64."""
 
     def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
-        return {**super().measure(b, activation), "unused": b.op("ReduceMax", activation)}
+        more = {"unused": b.op("ReduceMax", activation), "size": b.count(b.op("Size", activation))}
+        return {**super().measure(b, activation), **more}
+
+    def statistic_shapes(self, channels: int) -> Mapping[str, Shape]:
+        return {"mean": [1, channels], "unused": [1, 1, 1, 1], "size": []}
+
+    def compare(
+        self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
+    ) -> Comparison:
+        cost = super().compare(b, statistics, targets).cost
+        return Comparison(b.op("Mul", cost, b.op("Div", statistics["size"], statistics["size"])))
 
     def settle(self, statistics: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return {name: value.astype(float) for name, value in statistics.items()}
@@ -237,17 +272,24 @@ def test_the_terms_of_the_package_have_names_of_their_own() -> None:
     assert {name: term.name for name, term in TERMS.items()} == {name: name for name in TERMS}
 
 
+def threads_of_numpys() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
 def test_what_settles_a_target_has_one_thread_of_numpys() -> None:
     """Several wait for one another without rest, for seconds where other work has the cores."""
     seen: list[int] = []
 
     class Witness(MeanColor):
         def settle(self, statistics: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-            seen.extend(
-                pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
-            )
+            seen.extend(threads_of_numpys())
+            time.sleep(0.02)  # others are here, were they let in
             return super().settle(statistics)
 
-    evaluate(Options(terms={Witness(): {"image": 1.0}}))
+    before = threads_of_numpys()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(evaluate, [Options(terms={Witness(): {"image": 1.0}}) for _ in range(4)]))
+    # The number is the process's, and what it was before.
+    assert threads_of_numpys() == before
     assert seen
     assert set(seen) == {1}
