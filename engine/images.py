@@ -259,6 +259,8 @@ def check_extension(path: str | os.PathLike[str], accepted: Iterable[str]) -> No
     """Raise InputError unless the extension is one of those accepted, in either case."""
     extension = Path(path).suffix
     if extension.lower() not in accepted:
+        if os.path.isdir(path):
+            raise InputError(f"output '{os.fspath(path)}' is a directory")
         raise InputError(
             f"output '{os.fspath(path)}' has the unknown extension '{extension}'; accepted are"
             f" {', '.join(accepted)}"

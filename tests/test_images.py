@@ -579,10 +579,11 @@ def test_existing_output_needs_force(tmp_path: Path) -> None:
     assert path.read_bytes() == b"precious"
 
 
-def test_output_that_is_a_directory(tmp_path: Path) -> None:
-    (tmp_path / "out.png").mkdir()
-    with pytest.raises(InputError, match="is a directory"):
-        check_output(tmp_path / "out.png", force=True)
+@pytest.mark.parametrize("name", ["out.png", "out"])
+def test_output_that_is_a_directory(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"^output '.*{name}' is a directory$"):
+        check_output(tmp_path / name, force=True)
 
 
 def test_output_in_a_missing_directory(tmp_path: Path) -> None:
