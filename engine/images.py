@@ -259,7 +259,7 @@ def check_extension(path: str | os.PathLike[str], accepted: Iterable[str]) -> No
     """Raise InputError unless the extension is one of those accepted, in either case."""
     extension = Path(path).suffix
     if extension.lower() not in accepted:
-        if os.path.isdir(path):
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir may raise
             raise InputError(f"output '{os.fspath(path)}' is a directory")
         raise InputError(
             f"output '{os.fspath(path)}' has the unknown extension '{extension}'; accepted are"
