@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from ortist.cli.compare import compare
 from ortist.cli.export import export
 from ortist.cli.grid import grid
 from ortist.cli.info import info, installed_version
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(stylize)
 app.command()(grid)
+app.command()(compare)
 app.command()(recipes)
 app.command()(info)
 app.command()(export)

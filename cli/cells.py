@@ -17,10 +17,13 @@ from ortist.cli.streams import print_line
 from ortist.engine import Engine, NonFiniteCostError, Options, Step
 from ortist.engine.follow import Observer, follow
 from ortist.engine.images import read_image, to_image
+from ortist.engine.metrics import Metrics
 from ortist.engine.pictures import read_pictures
 from ortist.engine.results import Painting
 from ortist.models.errors import printable
 
+_FIGURES = 4
+"""Lines that the figures of a painting take."""
 _Pixels = NDArray[np.uint8]
 
 
@@ -44,7 +47,12 @@ class Job:
 
 
 def plan_cells(
-    contents: Sequence[Path], styles: Sequence[Path], settings: Sequence[Setting], side: int
+    contents: Sequence[Path],
+    styles: Sequence[Path],
+    settings: Sequence[Setting],
+    side: int,
+    *,
+    compared: bool = False,
 ) -> tuple[list[list[Cell]], list[Job]]:
     """Return the rows of the sheet, and the paintings that are missing on it.
 
@@ -55,6 +63,7 @@ def plan_cells(
         styles: pictures to take the style of.
         settings: what to paint each pair of them with.
         side: longer side of a picture on the sheet, in pixels.
+        compared: whether there is to be room for the figures of each painting.
 
     Raises:
         InputError: if a picture cannot be used, alone or in one of the paintings.
@@ -67,11 +76,12 @@ def plan_cells(
     for (path, art), setting in columns:
         rows[0].append(_shown(art, side, path.name, *setting.labels))
     jobs = []
+    room = _FIGURES if compared else 0
     for path, photo in zip(contents, photos, strict=True):
         rows.append([_shown(photo, side, path.name)])
         for ((_, art), setting), head in zip(columns, rows[0][1:], strict=True):
             pictures = read_pictures(photo, art, setting.options)
-            cell = Cell(*_fitted(pictures.width, pictures.height, side))
+            cell = Cell(*_fitted(pictures.width, pictures.height, side), (), None, room)
             rows[-1].append(cell)
             name = printable(" | ".join((path.name, *head.lines)))
             jobs.append(Job(name, photo, art, setting.options, cell))
@@ -81,7 +91,8 @@ def plan_cells(
 def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool, failures: list[str]) -> None:
     """Paint the cells one after the other, until a signal.
 
-    Adds a line to ``failures`` for each painting whose cost stops being finite.
+    Adds a line to ``failures`` for each painting whose cost stops being finite. Where there is room
+    for it, figures of a painting are written beneath.
     """
     done, total = 0, sum(job.options.steps for job in jobs)
     with progress_bar(total, quiet) as show:
@@ -101,6 +112,8 @@ def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool, failures: list
                     print_line(f"{job.name}: J = {last.total:.6g}{steps}")
             if interrupts.requested:
                 break
+            if job.cell.room and job.cell.image is not None:
+                job.cell.lines += _figures(engine.compare(job.cell.image, job.content, job.style))
             done += job.options.steps
 
 
@@ -132,6 +145,17 @@ class _InCell(Observer):
             cell.lines = ("not finite",)
         elif painting.iteration < steps and interrupts.requested:
             cell.lines = (f"{painting.iteration} of {steps} steps",)
+
+
+def _figures(metrics: Metrics) -> tuple[str, ...]:
+    """Return the figures of a painting as lines of text."""
+    match = " ".join(f"{cosine:.2f}" for cosine in metrics.match.values())
+    return (
+        f"content {metrics.content:.2f}, match {match}",
+        f"gram error {metrics.gram_error:.3f}",
+        f"chroma noise {metrics.chroma_noise:.1f}",
+        f"weave {metrics.weave:.1f}, border {metrics.border:.1f}",
+    )
 
 
 def _shown(picture: _Pixels, side: int, *lines: str) -> Cell:

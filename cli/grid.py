@@ -84,6 +84,9 @@ def grid(
             show_default="--size",
         ),
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Write the figures of ortist compare below each.")
+    ] = False,
     quiet: Quiet = False,
     device: DeviceName = "auto",
     threads: Threads = None,
@@ -97,7 +100,9 @@ def grid(
     interrupts.promise("the sheet")
     started = time.perf_counter()
     settings = _settings(recipe or [DEFAULT_RECIPE], parse_variations(vary or []), size)
-    rows, jobs = plan_cells(content, style, settings, min(cell or size, _LARGEST_CELL))
+    rows, jobs = plan_cells(
+        content, style, settings, min(cell or size, _LARGEST_CELL), compared=compare
+    )
     sheet = Sheet(rows)
     _check_size(sheet)
     check_output(output, force, sheet.size)

@@ -42,7 +42,7 @@ def _row(recipe: Recipe) -> dict[str, Any]:
 def _work(recipe: Recipe, side: int) -> float:
     """Return how many evaluations in full size take as long as the recipe does."""
     options = recipe.with_options()
-    scales = plan_scales(side, side * 3 // 4, options.steps, options.scales)
+    scales = plan_scales(side, side * 3 // 4, options)
     return sum(scale.work for scale in scales) / scales[-1].pixels
 
 

@@ -38,12 +38,14 @@ class Cell:
         height: likewise.
         lines: what is written beneath.
         image: the picture in any size, uint8 (H, W, 3), RGB; None leaves the place empty.
+        room: lines that it may get before the drawing.
     """
 
     width: int = 0
     height: int = 0
     lines: tuple[str, ...] = ()
     image: NDArray[np.uint8] | None = None
+    room: int = 0
 
 
 class Sheet:
@@ -56,7 +58,7 @@ class Sheet:
     def __init__(self, rows: Sequence[Sequence[Cell]]) -> None:
         self._rows = rows
         self._heights = [max(cell.height for cell in row) for row in rows]
-        self._texts = [max(len(cell.lines) for cell in row) * _LINE for row in rows]
+        self._texts = [max(len(cell.lines) + cell.room for cell in row) * _LINE for row in rows]
         columns = zip(*rows, strict=True)
         self._widths = [max(_width(cell) for cell in column) for column in columns]
 

@@ -16,16 +16,18 @@ from ortist.engine.artifacts import Artifacts, Choice
 from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.kept import Kept
-from ortist.engine.objective import Objective, weighted_parts
+from ortist.engine.metrics import Metrics, measure
+from ortist.engine.objective import Objective, matches, weighted_parts
+from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
-from ortist.engine.pictures import Pictures, Pixels, Styles, read_pictures
+from ortist.engine.pictures import Pictures, Pixels, Styles, as_list, read_pictures
 from ortist.engine.plan import PROBE_STEPS, Plan, peak_bytes
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
 from ortist.engine.scales import Scale
 from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import read_start, starting_picture
-from ortist.engine.targets import settle_targets
+from ortist.engine.targets import mixed, settle_targets
 from ortist.engine.values import check_choice, check_layers
 from ortist.models.errors import InputError, shown
 from ortist.models.keys import Kind
@@ -46,6 +48,7 @@ MAX_GRAPHS = 8
 """Graphs kept ready."""
 PACE = (
     "optimizer",
+    "content_cost",
     "content_layers",
     "style_layers",
     "pooling",
@@ -160,7 +163,9 @@ class Engine:
         """Return how long an evaluation in this size takes now."""
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         same = {name: getattr(options, name) for name in PACE}
-        small = Options(width=width, height=height, steps=PROBE_STEPS, init="content", **same)
+        small = Options(
+            width=width, height=height, steps=PROBE_STEPS, scales=1, init="content", **same
+        )
         # The first evaluation has memory to get.
         return min(step.seconds for step in self.iterate(noise, noise, small) if step.iteration > 1)
 
@@ -172,9 +177,17 @@ class Engine:
         run_options = self._device.new_run()
         # The first size is asked for twice.
         at = lru_cache(1)(lambda scale: pictures.at(scale.width, scale.height))
+
+        def objective_at(index: int, painted: Tensor | None) -> Objective:
+            canvas, styles = at(scales[index])
+            query = None
+            if painted is not None and matches(options):
+                query = mixed(canvas, painted, scales[index - 1])
+            return self._objective(canvas, styles, options, run_options, query)
+
         return Run(
             scales,
-            lambda scale: self._objective(*at(scale), options, run_options),
+            objective_at,
             starting_picture(*at(scales[0]), options, self._artifacts.mean),
             options,
             lambda: setattr(run_options, "terminate", True),
@@ -194,12 +207,26 @@ class Engine:
         graph = self._graph("features", Choice.of(pooling), [pixels])
         return graph.run(layers, {"image": to_tensor(pixels)})
 
+    def compare(self, picture: ImageSource, content: ImageSource, style: Styles) -> Metrics:
+        """Return figures by which a picture is judged beside its content and its style.
+
+        Content and styles are brought to the picture's size and area.
+
+        Raises:
+            InputError: for a picture that cannot be used.
+        """
+        pictures = {"image": picture, "content image": content}
+        painted, photo = (read_image(source, name=name) for name, source in pictures.items())
+        styles = [read_image(source, name="style image") for source in as_list(style)]
+        return measure(painted, photo, styles, self.activations)
+
     def _objective(
         self,
         canvas: Pixels,
         styles: list[Pixels],
         options: Options,
         run_options: onnxruntime.RunOptions | None = None,
+        query: Tensor | None = None,
     ) -> Objective:
         choice = self._choice(canvas.shape[0] * canvas.shape[1], options)
 
@@ -208,7 +235,7 @@ class Engine:
 
         loading = _in_background(lambda: [graph(kind, canvas) for kind in self._kinds])
         measure = graph("measure", canvas, *styles)
-        targets = settle_targets(measure, choice.parts, canvas, _weighted(styles, options))
+        targets = settle_targets(measure, choice.parts, canvas, _weighted(styles, options), query)
         like, graphs, parts = to_tensor(canvas), loading.result(), weighted_parts(options)
         if self._kinds == FUSED:
             return Objective(Fused(graphs[0], targets, like), parts, options)

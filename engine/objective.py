@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
+from ortist.engine.recipes import DEFAULT_RECIPE, find_recipe
 from ortist.engine.results import Costs
 from ortist.engine.values import LayerWeights, layer_weights
 from ortist.export.costs import STATISTICS, TERMS
@@ -50,18 +51,30 @@ def weighted_parts(options: Options) -> tuple[WeightedPart, ...]:
         return [WeightedPart(Part(term, name), group, weights[name]) for name in names]
 
     return (
-        *at_layers(TERMS["content"], "content", options.content_layers),
+        *at_layers(TERMS[options.content_cost], "content", content_layers(options)),
         *at_layers(TERMS[options.statistic], "style", options.style_layers),
         *at_layers(TERMS["variation"], "variation", {IMAGE: 1.0}),
         *chain.from_iterable(at_layers(t, "own", layers) for t, layers in options.terms.items()),
     )
 
 
+def content_layers(options: Options) -> LayerWeights:
+    """Return what the content cost is of: layers, or, with neighbors, the picture as a whole."""
+    return options.content_layers if options.content_cost == "content" else (IMAGE,)
+
+
+def matches(options: Options) -> bool:
+    """Tell whether J has a target that is found by what was painted at the scale before."""
+    return any(weighted.part.term.source == "match" for weighted in weighted_parts(options))
+
+
 def default_parts() -> dict[str, list[Part]]:
-    """Return what J is the sum of with the default layers, by statistic: models are made ready."""
+    """Return what J is the sum of in what models are made ready for, by what files call it."""
+    choices = {statistic: Options(statistic=statistic) for statistic in STATISTICS}
+    choices["neighbors"] = find_recipe(DEFAULT_RECIPE).with_options()
     return {
-        statistic: [weighted.part for weighted in weighted_parts(Options(statistic=statistic))]
-        for statistic in STATISTICS
+        name: [weighted.part for weighted in weighted_parts(options)]
+        for name, options in choices.items()
     }
 
 
@@ -95,7 +108,8 @@ class Objective:
         self._tv = options.tv
         # Costs are told in the order of the options.
         self._content, self._style = (
-            list(layer_weights(layers)) for layers in (options.content_layers, options.style_layers)
+            list(layer_weights(layers))
+            for layers in (content_layers(options), options.style_layers)
         )
         self._alpha, self._beta = (options.schedule(name).at(0.0) for name in ("alpha", "beta"))
         self.factors = np.ones(len(parts))

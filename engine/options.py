@@ -33,6 +33,7 @@ from ortist.export.costs.term import Term
 from ortist.models.errors import InputError, shown
 from ortist.models.layers import LAYERS, POOLINGS
 
+CONTENT_COSTS = ("content", "neighbors")
 INITS = ("noise", "content", "blank", "uniform", "normal", "style")
 OPTIMIZERS = ("adam", "lbfgs")
 MAX_STYLE_SCALE = 1000.0
@@ -120,6 +121,13 @@ class Options:
         "Size of the style picture relative to the painting's (1: the same area); larger gives"
         " larger strokes.",
     )
+    style_crop: float = _option(
+        0.0,
+        Number("0 to below 0.5", lambda share: 0 <= share < 0.5),
+        _SIZE,
+        "Share of the style picture's sides that is left out at each edge: scans of paintings have"
+        " rims, which would be painted.",
+    )
     max_pixels: int = _option(
         MAX_PIXELS,
         Whole(MIN_SIDE**2),
@@ -136,8 +144,9 @@ class Options:
         None,
         Whole(1),
         _RUN,
-        "Number of sizes, each 1.4 times the last, to paint in. By default 1 up to 512 pixels and"
-        " where the start is a picture, else as many as there are from 256 pixels on.",
+        "Number of sizes, each twice the last, to paint in. By default 1 where the start is a"
+        " picture and up to 512 pixels, else as many as there are from 256 pixels on; at least 3"
+        " with neighbors.",
     )
     optimizer: str = _option(
         "adam", Choice(OPTIMIZERS), _RUN, "The optimizer; lbfgs needs fewer steps."
@@ -195,12 +204,20 @@ class Options:
         " measured near the start.",
         flag="--normalize/--no-normalize",
     )
+    content_cost: str = _option(
+        "content",
+        Choice(CONTENT_COSTS),
+        _COSTS,
+        "What keeps the content: content, its activations, or neighbors, the style's features that"
+        " match best what the content has at each place.",
+    )
     content_layers: LayerWeights = _option(
         ("conv4_2",),
         Layers(),
         _COSTS,
         f"Content layer, {LAYERS[0]} .. {LAYERS[-1]}; without weights all count the same.",
         flag="--content-layer",
+        needs={"content_cost": "content"},
     )
     style_layers: LayerWeights = _option(
         ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ortist.engine.errors import InputError
 from ortist.engine.images import (
+    MIN_SIDE,
     ImageSource,
     check_size,
     fit_area,
@@ -46,27 +47,21 @@ class Pictures:
     def style_pixels(self) -> int:
         """Pixels of the largest style beside the picture in its full size."""
         sizes = (
-            _style_size(style, self.width * self.height, self.style_scale) for style in self.styles
+            style_size(style, self.width * self.height, self.style_scale) for style in self.styles
         )
         return max(width * height for width, height in sizes)
 
     def at(self, width: int, height: int) -> tuple[Pixels, list[Pixels]]:
         """Return the content in that size, and the styles in theirs for it."""
         styles = [
-            resize_image(style, *_style_size(style, width * height, self.style_scale))
+            resize_image(style, *style_size(style, width * height, self.style_scale))
             for style in self.styles
         ]
         return resize_image(self.content, width, height), styles
 
     def scales(self, options: Options) -> tuple[Scale, ...]:
-        """Return the scales to paint in; one is the default for a start that is a picture.
-
-        What is fine in that picture would be lost at the first of several.
-        """
-        count = options.scales
-        if count is None and options.starts_from_picture:
-            count = 1
-        return plan_scales(self.width, self.height, options.steps, count)
+        """Return the scales to paint in."""
+        return plan_scales(self.width, self.height, options)
 
 
 def read_pictures(content: ImageSource, style: Styles, options: Options) -> Pictures:
@@ -87,9 +82,9 @@ def read_pictures(content: ImageSource, style: Styles, options: Options) -> Pict
         max_pixels=limit,
     )
     styles = []
-    for picture in _as_list(style):
-        pixels = _read(picture, "style image", limit)
-        size = _style_size(pixels, width * height, options.style_scale)
+    for picture in as_list(style):
+        pixels = _cropped(_read(picture, "style image", limit), options.style_crop)
+        size = style_size(pixels, width * height, options.style_scale)
         check_size(*size, "scaled style image", limit)
         styles.append(pixels)
     weights = options.style_weights
@@ -104,11 +99,20 @@ def _read(source: ImageSource, name: str, limit: int) -> Pixels:
     return pixels.copy() if isinstance(source, np.ndarray) else pixels
 
 
-def _style_size(style: Pixels, area: float, scale: float) -> tuple[int, int]:
+def _cropped(pixels: Pixels, share: float) -> Pixels:
+    """Return a picture without a share of its sides at each edge, but no less than it must have."""
+    margins = [min(round(side * share), (side - MIN_SIDE) // 2) for side in pixels.shape[:2]]
+    top, left = margins
+    return pixels[top : pixels.shape[0] - top, left : pixels.shape[1] - left]
+
+
+def style_size(style: Pixels, area: float, scale: float) -> tuple[int, int]:
+    """Return width and height of a style for a picture of so many pixels."""
     return fit_area(style.shape[1], style.shape[0], area * scale**2)
 
 
-def _as_list(style: Styles) -> list[ImageSource]:
+def as_list(style: Styles) -> list[ImageSource]:
+    """Return styles as a list; InputError if there is none."""
     if isinstance(style, Sequence) and not isinstance(style, str | bytes):
         if not style:
             raise InputError("no style image given")

@@ -15,6 +15,8 @@ from ortist.models.files import read_regular, reason
 
 SIZES = frozenset({"size", "width", "height"})
 DEFAULT_RECIPE = "standard"
+_SIZED_BY = ("content_cost", "statistic")
+"""Options that say how large costs are, unless they are normalized."""
 MAX_BYTES = 64_000
 """Largest file of options."""
 MAX_DOTS = 100
@@ -38,9 +40,10 @@ class Recipe:
     def with_options(self, **chosen: Any) -> Options:
         """Return the options of the recipe, but for those that are chosen.
 
-        Any of size, width and height replaces them all. The recipe's ``beta`` and ``tv`` suit the
-        size of its costs: they are left out with another ``statistic`` or ``normalize``, as is what
-        needs another option to be otherwise than it is chosen.
+        Any of size, width and height replaces them all. The recipe's ``alpha``, ``beta`` and ``tv``
+        suit the size of its costs: they are left out with another ``normalize`` and, unless that
+        makes all costs of a size, with another ``statistic`` or ``content_cost``. So is what needs
+        another option to be otherwise than it is chosen.
 
         Raises:
             InputError: for an unknown option or a value out of range.
@@ -59,10 +62,14 @@ class Recipe:
         if not SIZES.isdisjoint(chosen):
             # One of them means nothing next to another one of the recipe.
             left_out |= SIZES
-        for name in ("statistic", "normalize"):
+
+        def differs(name: str) -> bool:
             own = self.options.get(name, getattr(Options, name))
-            if not same(chosen.get(name, own), own):
-                left_out |= {"beta", "tv"}
+            return not same(chosen.get(name, own), own)
+
+        balanced = same({**self.options, **chosen}.get("normalize"), True)
+        if differs("normalize") or (not balanced and any(map(differs, _SIZED_BY))):
+            left_out |= {"alpha", "beta", "tv"}
         for option in OPTIONS.values():
             for other, needed in option.needs.items():
                 if not same(chosen.get(other, needed), needed):

@@ -44,7 +44,9 @@ class Run(Iterator[Step]):
 
     Args:
         scales: the sizes to paint in, in order.
-        objective_at: returns what is minimized at a scale; called when the scale is reached.
+        objective_at: returns what is minimized at a scale, given its number and the picture that
+            came of the scale before, in the size of this one, None at the first; called when the
+            scale is reached.
         start: float32 (1, 3, H, W) in the size of the first scale.
         options: how to optimize.
         cancel: ends the evaluation under way.
@@ -58,7 +60,7 @@ class Run(Iterator[Step]):
     def __init__(
         self,
         scales: Sequence[Scale],
-        objective_at: Callable[[Scale], Objective],
+        objective_at: Callable[[int, Tensor | None], Objective],
         start: Tensor,
         options: Options,
         cancel: Callable[[], None],
@@ -71,7 +73,7 @@ class Run(Iterator[Step]):
         self.cancel = cancel
         """End the run, amid an evaluation; any thread may call this. ``picture`` stays."""
         self._objective_at = objective_at
-        self._start = start
+        self._start = start  # of the scale
         self._options = options
         names = ("alpha", "beta", "learning_rate")
         self._schedules = {name: options.schedule(name) for name in names}
@@ -126,6 +128,8 @@ class Run(Iterator[Step]):
         }
         if self._factors is not None:
             kept["factors"] = self._factors
+        if self._scale:
+            kept["start"] = self._start
         optimizer = self._optimizer.state()
         return kept | {_OPTIMIZER + name: value for name, value in optimizer.items()}
 
@@ -146,13 +150,14 @@ class Run(Iterator[Step]):
             iteration, seconds = int(state["iteration"]), float(state["seconds"])
             history = [Costs(**costs) for costs in json.loads(str(state["history"]))]
             last_good, last_good_step = state["last_good"], int(state["last_good_step"])
+            start = state["start"] if scale else self._start
         except _UNREADABLE as error:
             raise InputError(f"the state is not one of this run: {error}") from error
         self._optimizer, self._iteration = optimizer, iteration
         self._scale, self._left = scale, left
         self.seconds, self.history = seconds, history
         self._last_good, self._last_good_step = last_good, last_good_step
-        self._factors = state.get("factors")
+        self._factors, self._start = state.get("factors"), start
         self._objective = None
 
     def _check_pictures(self, state: State, scale: Scale) -> None:
@@ -176,12 +181,12 @@ class Run(Iterator[Step]):
         scale = self.scales[self._scale]
         self._left = scale.steps
         self._optimizer.resize(scale.width, scale.height)
-        self._last_good = self._optimizer.picture
+        self._start = self._last_good = self._optimizer.picture
 
     def _reached(self) -> Objective:
         """Return what is minimized at this scale."""
         if self._objective is None:
-            self._objective = self._objective_at(self.scales[self._scale])
+            self._objective = self._objective_at(self._scale, self._start if self._scale else None)
             if self._options.normalize:
                 if self._factors is None:
                     shaken = _shaken(self._start, self._options.seed)

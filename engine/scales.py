@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ortist.engine.images import MIN_SIDE
+from ortist.engine.options import Options
 
-GROWTH = math.sqrt(2)
+GROWTH = 2.0
 """Ratio of the sides of one scale to those of the one before."""
 SINGLE_SIDE = 512
 """Up to this longer side a picture is painted at one scale by default.
@@ -17,6 +18,8 @@ Layers see patches of at most some 200 pixels, so that larger pictures get small
 """
 SMALLEST_SIDE = 256
 """Shortest longer side of the scales that are chosen by default."""
+MATCHED_SCALES = 3
+"""Scales, at least, with neighbors, which are matched anew with what was painted at each."""
 
 
 @dataclass(frozen=True)
@@ -38,26 +41,21 @@ class Scale:
         return self.pixels * self.steps
 
 
-def plan_scales(width: int, height: int, steps: int, count: int | None = None) -> tuple[Scale, ...]:
+def plan_scales(width: int, height: int, options: Options) -> tuple[Scale, ...]:
     """Return the scales of a picture, the last one in its full size.
 
-    Evaluations are spread evenly: each takes half the time of one at the next scale, so that most
-    are cheap, and half of the time goes to the last scale.
+    Evaluations are spread evenly: each takes a quarter of the time of one at the next scale, so
+    that most are cheap, and three quarters of the time go to the last scale. There are fewer scales
+    than asked for where sides would become too small or a scale would get no evaluation.
 
     Args:
         width: of the full size, in pixels.
         height: likewise.
-        steps: evaluations in all.
-        count: number of scales; None for those that suit the size. There are fewer where sides
-            would become too small or a scale would get no evaluation.
+        options: ``steps``, ``scales``, and what the number of scales follows from by default.
     """
-    longer = max(width, height)
-    if count is None:
-        count = 1
-        if longer > SINGLE_SIDE:
-            count += int(math.log(longer / SMALLEST_SIDE, GROWTH) + 1e-9)
+    steps = options.steps
     possible = 1 + int(math.log(min(width, height) / MIN_SIDE, GROWTH) + 1e-9)
-    count = max(1, min(count, possible, steps))
+    count = max(1, min(_count(max(width, height), options), possible, steps))
     # From the full size down: what is left over goes to the larger scales.
     ends = [-(-steps * index // count) for index in range(count + 1)]
     scales = []
@@ -65,3 +63,16 @@ def plan_scales(width: int, height: int, steps: int, count: int | None = None) -
         factor = GROWTH**-index
         scales.append(Scale(round(width * factor), round(height * factor), end - begin))
     return tuple(reversed(scales))
+
+
+def _count(longer: int, options: Options) -> int:
+    """Return how many scales are asked for, by a number or by what suits the longer side."""
+    if options.scales is not None:
+        return options.scales
+    if options.starts_from_picture:
+        # What is fine in that picture would be lost at the first of several.
+        return 1
+    count = 1
+    if longer > SINGLE_SIDE:
+        count += int(math.log(longer / SMALLEST_SIDE, GROWTH) + 1e-9)
+    return max(count, MATCHED_SCALES) if options.content_cost == "neighbors" else count

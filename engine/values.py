@@ -20,7 +20,7 @@ LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
 """Layers with their weights, or names that get equal weights of sum 1."""
 MAX_WHOLE = 10**18
 """Largest size or number of steps: what is computed of them stays within the floats."""
-_SOURCES = (None, "content", "style")
+_SOURCES = (None, "content", "style", "match")
 _TERM_NAME = re.compile(r"[A-Za-z0-9_]+")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 

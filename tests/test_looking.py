@@ -421,6 +421,45 @@ def test_a_cell_is_what_stylize_paints(ortist: Ortist, tmp_path: Path) -> None:
     assert np.array_equal(sheet[bottom - height : bottom, -8 - width : -8], painting)
 
 
+def test_a_grid_has_figures_below_its_paintings(ortist: Ortist, tmp_path: Path) -> None:
+    sheets = []
+    for more in ((), ("--compare",)):
+        assert ortist(*GRID, "--vary", "steps=1", "--force", *more).code == 0
+        sheets.append(read_image(tmp_path / "sheet.png"))
+    plain, compared = sheets
+    added = compared.shape[0] - plain.shape[0]
+    assert added == 4 * 18 - 18  # in place of the line that the content's name takes
+    # Below the painting, where the other sheet ends, there are four lines.
+    lines = compared[-8 - 4 * 18 : -8].reshape(4, 18, -1)
+    assert all(np.any(line < 100) for line in lines)
+
+
+def test_figures_of_pictures_as_a_table_and_as_json(ortist: Ortist) -> None:
+    arguments = ("compare", CONTENT, STYLE, "--content", CONTENT, "--style", STYLE)
+    outcome = ortist(*arguments, "--json", "--threads", "1")
+    assert (outcome.code, outcome.err) == (0, "")
+    kept, painted = json.loads(outcome.out)
+    assert [kept["picture"], painted["picture"]] == [CONTENT, STYLE]
+    assert kept["content"] > 0.999 > painted["content"]
+    assert kept["gram_error"] > 0.001 > painted["gram_error"]
+    assert painted["match"]["conv4_3"] > 0.999
+    outcome = ortist(*arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    for heading in ("content", "match", "gram error", "chroma noise", "weave", "border"):
+        assert heading in outcome.out
+        assert f"{heading}: " in outcome.out
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_what_cannot_be_compared_is_one_line(ortist: Ortist, which: int) -> None:
+    names = [CONTENT, CONTENT, STYLE]
+    names[which] = "missing.png"
+    outcome = ortist("compare", names[0], "--content", names[1], "--style", names[2])
+    assert outcome.code == 2
+    assert outcome.err.endswith("'missing.png' does not exist\n")
+    assert outcome.err.count("\n") == 1
+
+
 def test_a_grid_with_a_failing_cell(ortist: Ortist, tmp_path: Path) -> None:
     vary = ("--vary", "steps=3", "--vary", "learning_rate=1e30,1")
     outcome = ortist(*GRID, "--recipe", "notebook", *vary)

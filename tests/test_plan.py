@@ -78,8 +78,9 @@ def peak(width: int, height: int, style_pixels: int = 1, **options: object) -> i
 
 
 def test_memory_grows_with_the_picture_the_style_and_what_the_optimizer_keeps() -> None:
-    assert peak(1024, 768) == 1_555_000_000
-    assert peak(2200, 1500) == 2 * 2_717_000_000
+    assert peak(1024, 768) == 1_600_000_000
+    assert peak(2560, 960) == 2 * 2_870_000_000
+    assert peak(1024, 768, content_cost="neighbors") == 1.4 * 1_600_000_000
     pairs = 2 * 10 * 3 * 4 * 1024 * 768
     assert peak(1024, 768, optimizer="lbfgs") == peak(1024, 768) + pairs
     assert peak(128, 96, style_pixels=10**6) > 1e9

@@ -112,17 +112,29 @@ def test_a_size_that_is_chosen_replaces_the_sides_of_the_recipe(tmp_path: Path) 
     assert find_recipe(str(path)).with_options(height=300) == Options(height=300, steps=3, scales=2)
 
 
-@pytest.mark.parametrize("chosen", [{"statistic": "gram"}, {"normalize": True}])
+@pytest.mark.parametrize(
+    "chosen", [{"statistic": "gram"}, {"content_cost": "neighbors"}, {"normalize": True}]
+)
 def test_weights_of_a_recipe_are_meant_for_its_costs(chosen: dict[str, Any]) -> None:
-    standard, plain = RECIPES["standard"], Options()
-    same = standard.with_options(statistic=np.str_("w2"), normalize=False)
-    assert same == standard.with_options()
+    loose, plain = RECIPES["loose"], Options()
+    same = loose.with_options(statistic=np.str_("w2"), normalize=False)
+    assert same == loose.with_options()
     assert same.beta != plain.beta
     assert same.tv > 0
-    other = standard.with_options(**chosen)
+    other = loose.with_options(**chosen)
     assert (other.beta, other.tv) == (plain.beta, plain.tv)
-    assert standard.with_options(**chosen, tv=3.0).tv == 3
+    assert loose.with_options(**chosen, tv=3.0).tv == 3
     assert RECIPES["notebook"].with_options(beta=7.0, **chosen).beta == 7
+
+
+def test_weights_are_meant_for_all_costs_that_are_normalized() -> None:
+    standard, plain = RECIPES["standard"], Options()
+    weights = [standard.options[name] for name in ("alpha", "beta", "tv")]
+    for chosen in ({"statistic": "gram"}, {"content_cost": "content"}):
+        other = standard.with_options(**chosen)
+        assert [other.alpha, other.beta, other.tv] == weights
+    other = standard.with_options(normalize=False)
+    assert (other.alpha, other.beta, other.tv) == (plain.alpha, plain.beta, plain.tv)
 
 
 def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "lbfgs": {"optimizer": "lbfgs", "init": "content", "statistic": "w2", "beta": 160.0},
     "adam": {"averaging": 0.9, "beta": "1,40@0.5", "learning_rate": "4,1", "init": "style"},
     "adam, normalized": {"normalize": True, "init": "normal", "seed": 3},
+    "neighbors": {"content_cost": "neighbors", "optimizer": "lbfgs", "normalize": True},
 }
 STEPS = 12
 
@@ -49,7 +50,7 @@ def engine() -> Engine:
 
 
 def resumed(choice: str, **changed: Any) -> Run:
-    options = Options(size=48, steps=STEPS, scales=3, **CHOICES[choice])
+    options = Options(size=88, steps=STEPS, scales=3, **CHOICES[choice])
     return engine().iterate(CONTENT, STYLE, replace(options, **changed))
 
 
@@ -102,7 +103,7 @@ def test_a_state_is_not_changed_by_going_on() -> None:
 def test_a_state_of_another_run_is_refused() -> None:
     run = resumed("lbfgs")
     next(run)
-    for changed in ({"size": 56}, {"scales": 1}, {"optimizer": "adam"}):
+    for changed in ({"size": 96}, {"scales": 1}, {"optimizer": "adam"}):
         with pytest.raises(InputError, match="the state is not one of this run: "):
             resumed("lbfgs", **changed).restore(run.state())
     with pytest.raises(InputError, match="the state is not one of this run: 'scale'"):

@@ -1,30 +1,45 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from ortist.engine import Options
 from ortist.engine.scales import Scale, plan_scales
 
 
 @pytest.mark.parametrize("size", [(16, 16), (512, 384), (300, 512)])
 def test_small_pictures_have_one_scale(size: tuple[int, int]) -> None:
-    assert plan_scales(*size, steps=200) == (Scale(*size, 200),)
+    assert plan_scales(*size, Options(steps=200)) == (Scale(*size, 200),)
 
 
-def test_large_pictures_grow_from_256_pixels_by_the_root_of_two() -> None:
-    scales = plan_scales(1024, 768, steps=200)
+def test_large_pictures_grow_from_256_pixels_by_two() -> None:
+    scales = plan_scales(1024, 768, Options(steps=210))
     assert [(scale.width, scale.height) for scale in scales] == [
-        *((256, 192), (362, 272), (512, 384), (724, 543), (1024, 768))
+        (256, 192),
+        (512, 384),
+        (1024, 768),
     ]
-    assert sum(scale.steps for scale in scales) == 200
-    # Half of the time goes to the last scale, and most of the steps to the cheap ones.
-    assert scales[-1].work == pytest.approx(sum(scale.work for scale in scales) / 2, rel=0.1)
-    assert {scale.steps for scale in scales} == {40}
+    # Three quarters of the time go to the last scale, and most of the steps to the cheap ones.
+    assert scales[-1].work == pytest.approx(sum(scale.work for scale in scales) * 3 / 4, rel=0.02)
+    assert {scale.steps for scale in scales} == {70}
+
+
+@pytest.mark.parametrize(("longer", "first"), [(256, 64), (512, 128), (1024, 256), (2048, 256)])
+def test_with_neighbors_there_are_three_scales_at_least(longer: int, first: int) -> None:
+    scales = plan_scales(longer, longer // 2, Options(content_cost="neighbors"))
+    assert scales[0].width == first
+
+
+def test_a_picture_to_start_from_is_painted_at_one_scale() -> None:
+    start = np.zeros((16, 16, 3), np.uint8)
+    for options in (Options(init=start), Options(init=start, content_cost="neighbors")):
+        assert len(plan_scales(1024, 768, options)) == 1
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 50, 1000])
 @pytest.mark.parametrize("count", [1, 2, 4, 20, None])
 def test_all_steps_are_spent_and_the_full_size_is_reached(steps: int, count: int | None) -> None:
-    scales = plan_scales(700, 90, steps, count)
+    scales = plan_scales(700, 90, Options(steps=steps, scales=count))
     assert sum(scale.steps for scale in scales) == steps
     assert (scales[-1].width, scales[-1].height) == (700, 90)
     assert all(scale.steps > 0 and min(scale.width, scale.height) >= 16 for scale in scales)

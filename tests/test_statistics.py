@@ -276,7 +276,9 @@ def picture(height: int, width: int, seed: int) -> Pixels:
 CONTENT, STYLE, IMAGE = picture(37, 53, 0), picture(31, 42, 1), picture(37, 53, 2)
 
 
-def torch_activations(image: torch.Tensor, options: Options) -> dict[str, torch.Tensor]:
+def torch_activations(
+    image: torch.Tensor, options: Options, last: str = STYLE_LAYERS[-1]
+) -> dict[str, torch.Tensor]:
     weights = shipped_weights()
     activation = image - torch.tensor(weights.mean).double().reshape(1, 3, 1, 1)
     found: dict[str, torch.Tensor] = {}
@@ -293,7 +295,7 @@ def torch_activations(image: torch.Tensor, options: Options) -> dict[str, torch.
         kernel, bias = torch.tensor(layer.decoded()).double(), torch.tensor(layer.bias).double()
         activation = functional.conv2d(activation, kernel, bias, padding=1).relu()
         found[name] = activation
-        if name == STYLE_LAYERS[-1]:
+        if name == last:
             break
     return found
 

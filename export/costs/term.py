@@ -44,8 +44,11 @@ class Term(ABC):
 
     name: ClassVar[str]
     """What it is called in the names of costs, ``<name>/<layer>``: letters, digits and ``_``."""
-    source: ClassVar[Literal["content", "style"] | None]
-    """The picture that its target is measured of; of several styles, their weighted mean."""
+    source: ClassVar[Literal["content", "style", "match"] | None]
+    """The picture that its target is measured of; of several styles, their weighted mean.
+
+    "match" is both: see :meth:`match`.
+    """
 
     @abstractmethod
     def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
@@ -78,6 +81,18 @@ class Term(ABC):
         Computed once, in numpy; by default they are the statistics.
         """
         return statistics
+
+    def match(
+        self, query: Mapping[str, Tensor], styles: Sequence[Mapping[str, Tensor]]
+    ) -> Mapping[str, Tensor]:
+        """Return the targets of a term whose source is "match", in place of :meth:`settle`.
+
+        Args:
+            query: statistics of what is to be painted: the content at the first scale, at others
+                a mixture with what was painted so far.
+            styles: those of each style.
+        """
+        raise NotImplementedError(f"{self.name} has source 'match', but no match()")
 
     @abstractmethod
     def compare(

@@ -1,0 +1,172 @@
+"""The neighbors term: what is matched with what, and the cost and gradient that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from test_statistics import picture, torch_activations
+from torch.nn import functional
+
+from ortist.engine import Engine, InputError, Options
+from ortist.engine.images import resize_tensor, to_tensor
+from ortist.engine.scales import Scale
+from ortist.engine.targets import PAINTED, mixed, settle_targets
+from ortist.export.costs.neighbors import (
+    LAYERS,
+    PLACES,
+    Neighbors,
+    _columns,
+    best_matches,
+    transport,
+)
+
+Pixels = NDArray[np.uint8]
+NEIGHBORS = Options(content_cost="neighbors", alpha=1, beta=0, style_layers=["conv1_1"])
+RANDOM = np.random.default_rng(4)
+
+
+def measured(pixels: Pixels) -> dict[str, NDArray[np.float32]]:
+    """Return the parts of hypercolumns as the engine measures them."""
+    engine = Engine("cpu", 1)
+    choice = engine._choice(pixels.size, NEIGHBORS)
+    graph = engine._graph("measure", choice, [pixels])
+    prefix = f"{choice.parts[0].name}/"
+    names = [name for name in graph.outputs if name.startswith(prefix)]
+    image = {"image": to_tensor(pixels)}
+    found = graph.run(names, {**image, **graph.layout(image)})
+    return {name.removeprefix(prefix): value for name, value in found.items()}
+
+
+def whole(targets: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return targets as one tensor (1, 960, h, w)."""
+    *finer, a, b, c, d = targets.values()
+    coarse = np.empty((1, 512, 2 * a.shape[2], 2 * a.shape[3]), np.float32)
+    for (row, column), part in zip(PLACES, (a, b, c, d), strict=True):
+        coarse[:, :, row::2, column::2] = part
+    return np.concatenate([*finer, coarse], axis=1)
+
+
+def hypercolumns(image: torch.Tensor) -> torch.Tensor:
+    """Return hypercolumns (1, 960, h, w) in the element type of the image."""
+    layers = torch_activations(image, Options(), last="conv4_1")
+    coarse = layers["conv4_1"].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    pooled = [
+        functional.avg_pool2d(layers["conv1_1"], 4),
+        functional.avg_pool2d(layers["conv2_1"], 2),
+        layers["conv3_1"],
+        coarse,
+    ]
+    height, width = coarse.shape[2:]
+    return torch.cat([layer[:, :, :height, :width] / layer.shape[1] for layer in pooled], dim=1)
+
+
+@pytest.mark.parametrize("kernel", ["direct", "winograd"])
+@pytest.mark.parametrize("size", [(43, 57), (40, 48), (16, 31)])
+def test_cost_and_gradient_are_those_of_autograd(size: tuple[int, int], kernel: str) -> None:
+    content, style, image = (picture(*size, seed) for seed in range(3))
+    engine = Engine("cpu", 2, kernel=kernel)
+    choice = engine._choice(size[0] * size[1], NEIGHBORS)
+    measure = engine._graph("measure", choice, [content, style])
+    targets = settle_targets(measure, choice.parts, content, [(1.0, style)])
+    target = whole({name: value for name, value in targets.items() if "neighbors" in name})
+    pixels = torch.tensor(to_tensor(image)).double().requires_grad_()
+    expected = 1 - functional.cosine_similarity(
+        hypercolumns(pixels), torch.tensor(target).double(), dim=1
+    )
+    (slope,) = torch.autograd.grad(expected.mean(), pixels)
+    found = engine._objective(content, [style], NEIGHBORS).evaluate(to_tensor(image))
+    assert found.costs.content == pytest.approx(expected.mean().item(), rel=3e-6)
+    assert found.costs.content_layers == {"image": found.costs.content}
+    error = found.gradient - slope.numpy()
+    assert np.median(np.abs(error)) <= 5e-6 * slope.std().item()
+    assert np.linalg.norm(error) <= 1e-2 * np.linalg.norm(slope)
+
+
+@pytest.mark.parametrize("size", [(43, 57), (16, 16)])
+def test_columns_are_on_a_grid_of_a_quarter(size: tuple[int, int]) -> None:
+    pixels = picture(*size, 5)
+    found = _columns(measured(pixels))
+    assert found.shape == (sum(LAYERS.values()), (size[0] // 8 * 2) * (size[1] // 8 * 2))
+    expected = hypercolumns(torch.tensor(to_tensor(pixels)).double())
+    np.testing.assert_allclose(found, expected[0].flatten(1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_picture_is_its_own_best_match() -> None:
+    parts = measured(picture(80, 96, 6))
+    target = whole(Neighbors().match(parts, [parts])).reshape(sum(LAYERS.values()), -1)
+    np.testing.assert_allclose((target**2).sum(axis=0), 1, rtol=1e-5)
+    columns = _columns(parts)
+    cosines = (target * columns).sum(axis=0) / np.linalg.norm(columns, axis=0)
+    np.testing.assert_allclose(cosines, 1, rtol=1e-5)
+
+
+def test_targets_are_columns_of_styles_that_count() -> None:
+    """A style of weight 0 is not among those that are matched."""
+    content, first, second = (picture(40, 48, seed) for seed in (7, 8, 9))
+
+    def targets(styles: list[tuple[float, Pixels]]) -> Any:
+        engine = Engine("cpu", 1)
+        choice = engine._choice(40 * 48, NEIGHBORS)
+        measure = engine._graph("measure", choice, [content])
+        found = settle_targets(measure, choice.parts, content, styles)
+        target = whole({name: value for name, value in found.items() if "neighbors" in name})
+        return target.reshape(target.shape[1], -1).T
+
+    alone, both = targets([(1.0, first)]), targets([(0.5, first), (0.5, second)])
+    np.testing.assert_array_equal(targets([(1.0, first), (0.0, second)]), alone)
+    units = []
+    for style in (first, second):
+        rows = _columns(measured(style)).T
+        units.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    sources = [(both @ unit.T).max(axis=1) > 1 - 1e-5 for unit in units]
+    assert (sources[0] | sources[1]).all()
+    assert sources[0].any()
+    assert sources[1].any()
+
+
+def test_transport_maps_one_covariance_to_the_other() -> None:
+    a, s = (np.cov(RANDOM.normal(size=(6, 40))) for _ in range(2))
+    found = transport(a, s)
+    np.testing.assert_allclose(found @ a @ found, s, atol=1e-12)
+    np.testing.assert_allclose(found, found.T, atol=1e-12)
+    np.testing.assert_allclose(transport(a, a), np.eye(6), atol=1e-10)
+
+
+def test_all_rows_are_matched_whatever_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ortist.export.costs.neighbors.PAIRS", 2**20)
+    sought, found = RANDOM.normal(size=(2100, 9)), RANDOM.normal(size=(1500, 9))
+    best, cosines = best_matches(sought, found)
+    expected = (sought @ found.T) / np.outer(*(np.linalg.norm(x, axis=1) for x in (sought, found)))
+    np.testing.assert_array_equal(best, expected.argmax(axis=1))
+    np.testing.assert_allclose(cosines, expected.max(axis=1))
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_pictures_of_one_color_are_painted(value: int) -> None:
+    flat, full = np.full((32, 40, 3), value, np.uint8), picture(32, 40, 1)
+    for content, style in ((flat, full), (full, flat), (flat, flat)):
+        options = Options(
+            content_cost="neighbors", statistic="w2", normalize=True, width=40, steps=3, scales=2
+        )
+        result = Engine("cpu", 1).stylize(content, style, options)
+        assert np.isfinite(result.pixels).all()
+
+
+def test_what_is_matched_later_has_a_share_of_what_was_painted() -> None:
+    content = picture(32, 40, 1)
+    before = Scale(20, 16, 1)
+    own = resize_tensor(resize_tensor(to_tensor(content), 20, 16), 40, 32)
+    np.testing.assert_allclose(mixed(content, own, before), to_tensor(content), atol=1e-4)
+    np.testing.assert_allclose(
+        mixed(content, own + 8, before), to_tensor(content) + 8 * PAINTED, atol=1e-4
+    )
+
+
+def test_content_layers_are_of_the_other_content_cost() -> None:
+    with pytest.raises(InputError, match="content_layers is for content, but content_cost is"):
+        Options(content_cost="neighbors", content_layers=["conv3_1"])
