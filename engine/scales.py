@@ -18,8 +18,12 @@ Layers see patches of at most some 200 pixels, so that larger pictures get small
 """
 SMALLEST_SIDE = 256
 """Shortest longer side of the scales that are chosen by default."""
-MATCHED_SCALES = 3
-"""Scales, at least, with neighbors, which are matched anew with what was painted at each."""
+MATCHED_SIDE = 128
+"""What the longer side of the first scale is nearest to with neighbors, at any size.
+
+They are matched anew at each scale with what was painted so far, and much smaller pictures, of 64
+pixels say, lose what there is of the content.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ def _count(longer: int, options: Options) -> int:
     if options.starts_from_picture:
         # What is fine in that picture would be lost at the first of several.
         return 1
-    count = 1
-    if longer > SINGLE_SIDE:
-        count += int(math.log(longer / SMALLEST_SIDE, GROWTH) + 1e-9)
-    return max(count, MATCHED_SCALES) if options.content_cost == "neighbors" else count
+    if options.content_cost == "neighbors":
+        return 1 + round(math.log(longer / MATCHED_SIDE, GROWTH))
+    if longer <= SINGLE_SIDE:
+        return 1
+    return 1 + int(math.log(longer / SMALLEST_SIDE, GROWTH) + 1e-9)

@@ -24,8 +24,10 @@ def test_large_pictures_grow_from_256_pixels_by_two() -> None:
     assert {scale.steps for scale in scales} == {70}
 
 
-@pytest.mark.parametrize(("longer", "first"), [(256, 64), (512, 128), (1024, 256), (2048, 256)])
-def test_with_neighbors_there_are_three_scales_at_least(longer: int, first: int) -> None:
+@pytest.mark.parametrize(
+    ("longer", "first"), [(64, 64), (100, 100), (256, 128), (384, 96), (512, 128), (2048, 128)]
+)
+def test_with_neighbors_scales_begin_near_128_pixels(longer: int, first: int) -> None:
     scales = plan_scales(longer, longer // 2, Options(content_cost="neighbors"))
     assert scales[0].width == first
 
