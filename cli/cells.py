@@ -110,10 +110,11 @@ def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool, failures: list
                 if not quiet:
                     steps = f", {job.cell.lines[0]}" if job.cell.lines else ""
                     print_line(f"{job.name}: J = {last.total:.6g}{steps}")
+            # Other lines than figures say that it is not what it was to be.
+            if job.cell.room and job.cell.image is not None and not job.cell.lines:
+                job.cell.lines = _figures(engine.compare(job.cell.image, job.content, job.style))
             if interrupts.requested:
                 break
-            if job.cell.room and job.cell.image is not None:
-                job.cell.lines += _figures(engine.compare(job.cell.image, job.content, job.style))
             done += job.options.steps
 
 

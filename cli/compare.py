@@ -59,7 +59,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("picture", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("picture", overflow="fold")
     for name in _ABOUT:
         table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for row in rows:

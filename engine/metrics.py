@@ -1,6 +1,6 @@
 """Figures by which a painted picture is judged beside its content and its style.
 
-None is what is minimized: those of the network are of layers that no default term has.
+They are of layers that the standard recipe does not paint by; others do by conv4_2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ortist.engine.images import resize_image
 from ortist.engine.pictures import Pixels, style_size
-from ortist.export.costs.neighbors import PAIRS, best_matches
+from ortist.export.costs.neighbors import CANDIDATES, PAIRS, best_matches, spread
 
 CONTENT_LAYER = "conv4_2"
 MATCH_LAYERS = ("conv3_2", "conv4_3")
@@ -84,9 +84,14 @@ def measure(
 
 
 def _columns(activations: Activations, pixels: Pixels, layers: set[str]) -> dict[str, Matrix]:
-    """Return activations by layer as matrices (positions, channels)."""
+    """Return activations by layer as matrices (positions, channels).
+
+    Of large pictures it is CANDIDATES positions, evenly spread: to compare all pairs takes time in
+    the square of their number.
+    """
     found = activations(pixels, sorted(layers))
-    return {layer: values.reshape(values.shape[1], -1).T for layer, values in found.items()}
+    rows = {layer: values.reshape(values.shape[1], -1).T for layer, values in found.items()}
+    return {layer: each[spread(len(each), CANDIDATES)] for layer, each in rows.items()}
 
 
 def self_similarity(first: Matrix, second: Matrix) -> float:

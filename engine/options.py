@@ -145,8 +145,8 @@ class Options:
         Whole(1),
         _RUN,
         "Number of sizes, each twice the last, to paint in. By default 1 where the start is a"
-        " picture and up to 512 pixels, else as many as there are from 256 pixels on; with"
-        " neighbors from about 128.",
+        " picture; with neighbors as many as there are from about 128 pixels on; else 1 up to 512"
+        " pixels, and above from about 256.",
     )
     optimizer: str = _option(
         "adam", Choice(OPTIMIZERS), _RUN, "The optimizer; lbfgs needs fewer steps."

@@ -123,13 +123,12 @@ class Run(Iterator[Step]):
             "left": np.array(self._left),
             "seconds": np.array(self.seconds),
             "history": np.array(json.dumps([asdict(costs) for costs in self.history])),
+            "start": self._start,
             "last_good": self._last_good,
             "last_good_step": np.array(self._last_good_step),
         }
         if self._factors is not None:
             kept["factors"] = self._factors
-        if self._scale:
-            kept["start"] = self._start
         optimizer = self._optimizer.state()
         return kept | {_OPTIMIZER + name: value for name, value in optimizer.items()}
 
@@ -150,7 +149,7 @@ class Run(Iterator[Step]):
             iteration, seconds = int(state["iteration"]), float(state["seconds"])
             history = [Costs(**costs) for costs in json.loads(str(state["history"]))]
             last_good, last_good_step = state["last_good"], int(state["last_good_step"])
-            start = state["start"] if scale else self._start
+            start = state["start"]
         except _UNREADABLE as error:
             raise InputError(f"the state is not one of this run: {error}") from error
         self._optimizer, self._iteration = optimizer, iteration
@@ -182,6 +181,7 @@ class Run(Iterator[Step]):
         self._left = scale.steps
         self._optimizer.resize(scale.width, scale.height)
         self._start = self._last_good = self._optimizer.picture
+        self._last_good_step = self._iteration
 
     def _reached(self) -> Objective:
         """Return what is minimized at this scale."""

@@ -16,10 +16,10 @@ SINGLE_SIDE = 512
 
 Layers see patches of at most some 200 pixels, so that larger pictures get small strokes only.
 """
-SMALLEST_SIDE = 256
-"""Shortest longer side of the scales that are chosen by default."""
+FIRST_SIDE = 256
+"""What the longer side of the first of several scales is nearest to by default."""
 MATCHED_SIDE = 128
-"""What the longer side of the first scale is nearest to with neighbors, at any size.
+"""The same with neighbors, at any size.
 
 They are matched anew at each scale with what was painted so far, and much smaller pictures, of 64
 pixels say, lose what there is of the content.
@@ -76,8 +76,7 @@ def _count(longer: int, options: Options) -> int:
     if options.starts_from_picture:
         # What is fine in that picture would be lost at the first of several.
         return 1
-    if options.content_cost == "neighbors":
-        return 1 + round(math.log(longer / MATCHED_SIDE, GROWTH))
-    if longer <= SINGLE_SIDE:
+    matched = options.content_cost == "neighbors"
+    if longer <= SINGLE_SIDE and not matched:
         return 1
-    return 1 + int(math.log(longer / SMALLEST_SIDE, GROWTH) + 1e-9)
+    return 1 + round(math.log(longer / (MATCHED_SIDE if matched else FIRST_SIDE), GROWTH))

@@ -250,6 +250,8 @@ class Terms(Kind):
                     f"source of {called} is {shown(term.source)}, accepted are"
                     f" {', '.join(map(str, _SOURCES))}"
                 )
+            if term.source == "match" and type(term).match is Term.match:
+                raise InputError(f"{called} has source 'match', which needs a method match")
             names.add(term.name)
             terms[term] = accepted_layers(f"layers of {called}", layers, (*LAYERS, IMAGE))
         return terms

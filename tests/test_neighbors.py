@@ -22,6 +22,7 @@ from ortist.export.costs.neighbors import (
     Neighbors,
     _columns,
     best_matches,
+    spread,
     transport,
 )
 
@@ -90,7 +91,7 @@ def test_cost_and_gradient_are_those_of_autograd(size: tuple[int, int], kernel: 
 @pytest.mark.parametrize("size", [(43, 57), (16, 16)])
 def test_columns_are_on_a_grid_of_a_quarter(size: tuple[int, int]) -> None:
     pixels = picture(*size, 5)
-    found = _columns(measured(pixels))
+    found = _columns([measured(pixels)])
     assert found.shape == (sum(LAYERS.values()), (size[0] // 8 * 2) * (size[1] // 8 * 2))
     expected = hypercolumns(torch.tensor(to_tensor(pixels)).double())
     np.testing.assert_allclose(found, expected[0].flatten(1), rtol=1e-4, atol=1e-5)
@@ -100,7 +101,7 @@ def test_a_picture_is_its_own_best_match() -> None:
     parts = measured(picture(80, 96, 6))
     target = whole(Neighbors().match(parts, [parts])).reshape(sum(LAYERS.values()), -1)
     np.testing.assert_allclose((target**2).sum(axis=0), 1, rtol=1e-5)
-    columns = _columns(parts)
+    columns = _columns([parts])
     cosines = (target * columns).sum(axis=0) / np.linalg.norm(columns, axis=0)
     np.testing.assert_allclose(cosines, 1, rtol=1e-5)
 
@@ -121,7 +122,7 @@ def test_targets_are_columns_of_styles_that_count() -> None:
     np.testing.assert_array_equal(targets([(1.0, first), (0.0, second)]), alone)
     units = []
     for style in (first, second):
-        rows = _columns(measured(style)).T
+        rows = _columns([measured(style)]).T
         units.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     sources = [(both @ unit.T).max(axis=1) > 1 - 1e-5 for unit in units]
     assert (sources[0] | sources[1]).all()
@@ -144,6 +145,16 @@ def test_all_rows_are_matched_whatever_their_number(monkeypatch: pytest.MonkeyPa
     expected = (sought @ found.T) / np.outer(*(np.linalg.norm(x, axis=1) for x in (sought, found)))
     np.testing.assert_array_equal(best, expected.argmax(axis=1))
     np.testing.assert_allclose(cosines, expected.max(axis=1))
+
+
+def test_of_large_styles_the_candidates_are_spread() -> None:
+    np.testing.assert_array_equal(spread(5, 9), range(5))
+    np.testing.assert_array_equal(spread(10, 4), [0, 2, 5, 7])
+    parts = measured(picture(80, 96, 6))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ortist.export.costs.neighbors.CANDIDATES", 50)
+        target = whole(Neighbors().match(parts, [parts])).reshape(sum(LAYERS.values()), -1)
+    assert len(np.unique(target, axis=1).T) <= 50
 
 
 @pytest.mark.parametrize("value", [0, 255])

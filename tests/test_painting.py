@@ -54,12 +54,12 @@ def test_lbfgs_gets_further_than_adam_and_never_back(engine: Engine) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_scales_are_painted_one_after_the_other(engine: Engine, optimizer: str) -> None:
-    steps = run(engine, optimizer=optimizer, scales=2, steps=7)
+    steps = run(engine, optimizer=optimizer, scales=2, steps=7, size=48)
     assert [step.iteration for step in steps] == list(range(1, 8))
     assert [(step.scale, step.scales) for step in steps] == [(1, 2)] * 3 + [(2, 2)] * 4
-    assert [step.pixels.shape[2:] for step in steps] == [(17, 23)] * 3 + [(24, 32)] * 4
+    assert [step.pixels.shape[2:] for step in steps] == [(18, 24)] * 3 + [(36, 48)] * 4
     # The finer picture starts from the coarser one, not from the start.
-    assert steps[3].total < run(engine, optimizer=optimizer, steps=1)[0].total
+    assert steps[3].total < run(engine, optimizer=optimizer, steps=1, size=48)[0].total
 
 
 def test_the_mean_of_the_iterates_is_the_picture(engine: Engine) -> None:

@@ -20,6 +20,7 @@ SMALL = {
     "stylize": ("--size", "32", "--steps", "2"),
     "info": (),
     "recipes": (),
+    "compare": (),
     "grid": ("--size", "32", "--vary", "steps=2"),
 }
 
@@ -40,6 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(EXAMPLES / "content.jpg", tmp_path / "photo.jpg")
     shutil.copy(EXAMPLES / "style.jpg", tmp_path / "painting.jpg")
     shutil.copy(EXAMPLES / "style.jpg", tmp_path / "sketch.jpg")
+    shutil.copy(EXAMPLES / "style.jpg", tmp_path / "painted.jpg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

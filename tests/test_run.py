@@ -77,6 +77,15 @@ def test_a_run_restored_in_another_process_ends_with_the_same_bytes(
     assert done.stdout.split() == [expected] * (STEPS + 1)
 
 
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_run_that_went_on_can_start_again(choice: str) -> None:
+    run = resumed(choice)
+    state = run.state()
+    first = [step.pixels for step in run]
+    run.restore(state)
+    np.testing.assert_array_equal([step.pixels for step in run][-1], first[-1])
+
+
 def test_a_state_has_what_was_done_before() -> None:
     run = resumed("adam")
     steps = [next(run) for _ in range(5)]

@@ -12,6 +12,11 @@ def test_small_pictures_have_one_scale(size: tuple[int, int]) -> None:
     assert plan_scales(*size, Options(steps=200)) == (Scale(*size, 200),)
 
 
+@pytest.mark.parametrize(("longer", "first"), [(513, 256), (700, 350), (1000, 250), (1500, 188)])
+def test_large_pictures_begin_near_256_pixels(longer: int, first: int) -> None:
+    assert plan_scales(longer, longer // 2, Options())[0].width == first
+
+
 def test_large_pictures_grow_from_256_pixels_by_two() -> None:
     scales = plan_scales(1024, 768, Options(steps=210))
     assert [(scale.width, scale.height) for scale in scales] == [

@@ -113,7 +113,7 @@ def test_amid_the_first_evaluation_the_run_is_canceled(
 
 
 def test_before_the_first_step_the_terminal_gets_its_cursor_back(tmp_path: Path) -> None:
-    prelude = at("open", "vgg19-average-gradient-w2.onnx", signal.SIGINT)
+    prelude = at("open", "vgg19-average-gradient-neighbors.onnx", signal.SIGINT)
     _, shown = on_terminal(tmp_path, *SHORT, prelude=prelude, code=130)
     assert shown.endswith("interrupted; the picture was not written\r\n")
     hidden, back = shown.rfind("\x1b[?25l"), shown.rfind("\x1b[?25h")

@@ -245,6 +245,10 @@ class Aimless(MeanColor):
     source = "stile"  # type: ignore[assignment]
 
 
+class Matchless(MeanColor):
+    source = "match"  # type: ignore[assignment]
+
+
 class Double(MeanColor):
     name = "gram"
 
@@ -259,6 +263,7 @@ class Double(MeanColor):
         ({Double(): {"image": 1}}, "terms has one named 'gram', accepted are letters, digits and"),
         ({MeanColor(): {}, MeanColor(): {}}, "terms has one named 'mean_color', accepted are"),
         ({MeanColor(): {"pixels": 1}}, "layers of mean_color has unknown layer 'pixels', accepted"),
+        ({Matchless(): {"image": 1}}, "mean_color has source 'match', which needs a method match"),
         ({MeanColor(): {"image": -1}}, "layers of mean_color weight of image is -1, accepted are"),
         ({MeanColor(): "image"}, "layers of mean_color is 'image', accepted are several layers"),
     ],

@@ -31,6 +31,11 @@ Without it, 50 positions of a style are the match of 36 to 54% of all, seen as r
 """
 _RIDGE = 0.01
 """What the variance in each direction gets added before that, relative to the mean."""
+CANDIDATES = 2**14
+"""Positions of the styles that may be matches; of more, as of a million pixels, one in so many.
+
+Matching takes time in proportion, and what is left out looks like what is near it.
+"""
 PAIRS = 2**24
 """Pairs of positions that are compared at once, which bounds memory."""
 _EPSILON = 1e-12
@@ -89,12 +94,11 @@ class Neighbors(Term):
         self, query: Mapping[str, Tensor], styles: Sequence[Mapping[str, Tensor]]
     ) -> Mapping[str, Tensor]:
         """Return, for each position of the query, the column of the styles that matches best."""
-        sought = _columns(query)
-        found = [_columns(style) for style in styles]
-        together = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
-        best, _ = best_matches(*_comparable(sought, together))
-        targets = together[:, best]
-        targets /= np.maximum(np.linalg.norm(targets, axis=0), _EPSILON)
+        sought, found = _columns([query]), _columns(styles)
+        found = found[:, spread(found.shape[1], CANDIDATES)]
+        best, _ = best_matches(*_comparable(sought, found))
+        found /= np.maximum(np.linalg.norm(found, axis=0), _EPSILON)
+        targets = found[:, best]
         height, width = (2 * side for side in query[COARSEST].shape[2:])
         return _parts(targets.reshape(1, -1, height, width))
 
@@ -129,11 +133,17 @@ def _layer(target: str) -> str:
     return target.partition(":")[0]
 
 
-def _columns(statistics: Mapping[str, Tensor]) -> Matrix:
-    """Return hypercolumns as a matrix (C, positions)."""
-    *finer, coarse = (statistics[layer] for layer in LAYERS)
-    parts = [*finer, coarse.repeat(2, axis=2).repeat(2, axis=3)]
-    return np.concatenate([part.reshape(part.shape[1], -1) for part in parts])
+def _columns(pictures: Sequence[Mapping[str, Tensor]]) -> Matrix:
+    """Return the hypercolumns of pictures as a matrix (C, positions); 0 for what is not finite."""
+    rows = []
+    for layer in LAYERS:
+        parts = [picture[layer] for picture in pictures]
+        if layer == COARSEST:
+            parts = [part.repeat(2, axis=2).repeat(2, axis=3) for part in parts]
+        rows.append(np.concatenate([part.reshape(part.shape[1], -1) for part in parts], axis=1))
+    # What is painted may have run away; the cost will say so.
+    columns: Matrix = np.concatenate(rows)
+    return np.nan_to_num(columns, copy=False, posinf=0, neginf=0)
 
 
 def _parts(columns: Tensor) -> dict[str, Tensor]:
@@ -200,6 +210,11 @@ def power(matrix: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
     return result
 
 
+def spread(count: int, most: int) -> NDArray[np.intp]:
+    """Return ``most`` numbers below ``count``, evenly spread; all of them if they are no more."""
+    return np.arange(min(count, most)) * count // min(count, most)
+
+
 def best_matches(sought: Matrix, found: Matrix) -> tuple[NDArray[np.intp], Matrix]:
     """Return, for each row of (P, K), which row of (Q, K) has the largest cosine, and that."""
     rows, others = (
@@ -211,5 +226,5 @@ def best_matches(sought: Matrix, found: Matrix) -> tuple[NDArray[np.intp], Matri
     for start in range(0, len(rows), step):
         products = rows[start : start + step] @ others.T
         best.append(products.argmax(axis=1))
-        cosines.append(products.max(axis=1))
+        cosines.append(np.take_along_axis(products, best[-1][:, np.newaxis], axis=1)[:, 0])
     return np.concatenate(best), np.concatenate(cosines)
