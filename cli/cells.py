@@ -81,7 +81,7 @@ def plan_cells(
         rows.append([_shown(photo, side, path.name)])
         for ((_, art), setting), head in zip(columns, rows[0][1:], strict=True):
             pictures = read_pictures(photo, art, setting.options)
-            cell = Cell(*_fitted(pictures.width, pictures.height, side), (), None, room)
+            cell = Cell(*_fitted(pictures.width, pictures.height, side), room=room)
             rows[-1].append(cell)
             name = printable(" | ".join((path.name, *head.lines)))
             jobs.append(Job(name, photo, art, setting.options, cell))

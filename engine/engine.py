@@ -16,7 +16,7 @@ from ortist.engine.artifacts import Artifacts, Choice
 from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.kept import Kept
-from ortist.engine.metrics import Metrics, measure
+from ortist.engine.metrics import Activations, Metrics, measure
 from ortist.engine.objective import Objective, matches, weighted_parts
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
@@ -31,7 +31,7 @@ from ortist.engine.targets import mixed, settle_targets
 from ortist.engine.values import check_choice, check_layers
 from ortist.models.errors import InputError, shown
 from ortist.models.keys import Kind
-from ortist.models.layers import POOLINGS
+from ortist.models.layers import IMAGE, POOLINGS
 from ortist.models.winograd import WINOGRAD_BLOCK
 
 if TYPE_CHECKING:
@@ -204,8 +204,7 @@ class Engine:
         check_layers("layers", layers)
         check_choice("pooling", pooling, POOLINGS)
         pixels = read_image(image)
-        graph = self._graph("features", Choice.of(pooling), [pixels])
-        return graph.run(layers, {"image": to_tensor(pixels)})
+        return self._activations([pixels], pooling)(pixels, layers)
 
     def compare(self, picture: ImageSource, content: ImageSource, style: Styles) -> Metrics:
         """Return figures by which a picture is judged beside its content and its style.
@@ -218,7 +217,13 @@ class Engine:
         pictures = {"image": picture, "content image": content}
         painted, photo = (read_image(source, name=name) for name, source in pictures.items())
         styles = [read_image(source, name="style image") for source in as_list(style)]
-        return measure(painted, photo, styles, self.activations)
+        # Content and styles are brought to the picture's size before they are measured.
+        return measure(painted, photo, styles, self._activations([painted], Options.pooling))
+
+    def _activations(self, pictures: Sequence[Pixels], pooling: str) -> Activations:
+        """Return what gives the activations of pictures of such sizes by one graph."""
+        graph = self._graph("features", Choice.of(pooling), pictures)
+        return lambda pixels, layers: graph.run(layers, {IMAGE: to_tensor(pixels)})
 
     def _objective(
         self,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ortist.engine.images import resize_image
 from ortist.engine.pictures import Pixels, style_size
-from ortist.export.costs.neighbors import CANDIDATES, PAIRS, best_matches, spread
+from ortist.export.costs.neighbors import CANDIDATES, PAIRS, best_matches, spread, units
 
 CONTENT_LAYER = "conv4_2"
 MATCH_LAYERS = ("conv3_2", "conv4_3")
@@ -23,7 +23,7 @@ _LEAST_PERIOD, _LARGEST_PERIOD = 2.0, 4.0
 _SECTOR = np.sin(np.deg2rad(10))
 
 Matrix = NDArray[np.float32]
-Activations = Callable[[Pixels, Sequence[str]], Mapping[str, Matrix]]
+Activations = Callable[[Pixels, Sequence[str]], dict[str, Matrix]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +100,11 @@ def self_similarity(first: Matrix, second: Matrix) -> float:
     The self-similarity (Shechtman & Irani 2007) of features (P, C) is the matrix (P, P) of the
     cosines of all pairs of positions, each less the mean feature.
     """
-    units = [_units(rows - rows.mean(axis=0)) for rows in (first, second)]
+    directions = [units(rows - rows.mean(axis=0)) for rows in (first, second)]
     sums = np.zeros(5)
     step = max(1, PAIRS // len(first))
     for row in range(0, len(first), step):
-        x, y = ((rows[row : row + step] @ rows.T).astype(np.float64) for rows in units)
+        x, y = ((rows[row : row + step] @ rows.T).astype(np.float64) for rows in directions)
         sums += [x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()]
     x, y, xx, yy, xy = sums / len(first) ** 2
     return float((xy - x * y) / np.sqrt(max((xx - x * x) * (yy - y * y), 1e-30)))
@@ -152,8 +152,3 @@ def border(pixels: Pixels) -> float:
 def _luma(pixels: Pixels) -> NDArray[np.float64]:
     luma: NDArray[np.float64] = pixels.astype(np.float64) @ (0.299, 0.587, 0.114)
     return luma
-
-
-def _units(rows: Matrix) -> Matrix:
-    units: Matrix = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return units

@@ -47,7 +47,8 @@ def compare_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     the order of the parts, which the metadata entry ``ortist.costs`` names; for each statistic s
     on which J = Σ weight·cost depends ``slope/<s>`` = dJ/ds.
     """
-    model, total, held, compared = _comparing(features, parts)
+    _, shapes = _measuring(features, parts)
+    model, total, held, compared = _comparing(features, parts, shapes)
     slopes = {name: f"{SLOPE}/{name}" for name in compared}
     return differentiate(model, total, slopes, held=held, expanded=False)
 
@@ -58,8 +59,8 @@ def pullback_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     Inputs: ``image``; each ``slope/<statistic>`` that :func:`compare_graph` gives of a statistic
     that depends on it. Output: ``gradient`` = Σ slope·d statistic/d image, shaped as ``image``.
     """
-    model = measure_graph(features, parts)
-    measuring, (*_, compared) = GraphBuilder(model), _comparing(features, parts)
+    model, shapes = _measuring(features, parts)
+    measuring, (*_, compared) = GraphBuilder(model), _comparing(features, parts, shapes)
     varying = [name for name in compared if depends(measuring, name, IMAGE)]
     slopes = {name: f"{SLOPE}/{name}" for name in varying}
     model = vjp(model, slopes, {IMAGE: GRADIENT}, expanded=False)
@@ -130,10 +131,10 @@ def _measuring(features: ModelProto, parts: Sequence[Part]) -> tuple[ModelProto,
 
 
 def _comparing(
-    features: ModelProto, parts: Sequence[Part]
+    features: ModelProto, parts: Sequence[Part], shapes: Mapping[str, Shape]
 ) -> tuple[ModelProto, str, list[str], list[str]]:
     """Return the graph of the costs alone, J, what to hold, and the statistics J depends on."""
-    kind, (_, shapes) = GraphBuilder(features).element_type(IMAGE), _measuring(features, parts)
+    kind = GraphBuilder(features).element_type(IMAGE)
     inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
     graph = helper.make_graph([], "compare", inputs, [])
     empty = helper.make_model(

@@ -215,12 +215,15 @@ def spread(count: int, most: int) -> NDArray[np.intp]:
     return np.arange(min(count, most)) * count // min(count, most)
 
 
+def units(rows: Matrix) -> Matrix:
+    """Return rows (P, K) as directions, of length 1 unless they are 0."""
+    directions: Matrix = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _EPSILON)
+    return directions
+
+
 def best_matches(sought: Matrix, found: Matrix) -> tuple[NDArray[np.intp], Matrix]:
     """Return, for each row of (P, K), which row of (Q, K) has the largest cosine, and that."""
-    rows, others = (
-        rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _EPSILON)
-        for rows in (sought, found)
-    )
+    rows, others = units(sought), units(found)
     best, cosines = [], []
     step = max(1, PAIRS // len(others))
     for start in range(0, len(rows), step):
