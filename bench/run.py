@@ -15,20 +15,31 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 BENCH = Path(__file__).parent
+KEPT = "torch nhwc, memory kept"
 CONTENDERS = (
     "ortist winograd",
     "ortist winograd6",
     "ortist direct",
     "torch nchw",
     "torch nhwc",
-    "torch nhwc, memory kept",
+    KEPT,
+    "torch nchw compiled",
+    "torch nhwc compiled",
+    "torch nhwc bf16",
+    "torch nhwc bf16 compiled",
 )
+EXACT = "torch nchw float64"
+"""What gradients are compared with."""
 # glibc gives large blocks back to the system at once and gets them again, zeroed, page by page.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 QUICK_SIZES = ((256, 256), (400, 300))
@@ -40,14 +51,16 @@ MOST_PIXELS = {"torch": 1024 * 1024}
 def measure(
     contender: str, size: tuple[int, int], evaluations: int, threads: int
 ) -> dict[str, Any]:
-    """Run one contender once."""
+    """Run one contender once; its ``gradient`` is that at a picture, float (1, 3, H, W)."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     if contender.endswith("memory kept"):
         environment |= KEEP_MEMORY
-    arguments = [contender.split(",")[0], *map(str, (*size, evaluations, threads))]
-    command = [sys.executable, str(BENCH / "worker.py"), *arguments]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout))
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/gradient.npy"
+        arguments = [contender.split(",")[0], *map(str, (*size, evaluations, threads)), file]
+        command = [sys.executable, str(BENCH / "worker.py"), *arguments]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        return {**json.loads(done.stdout), "gradient": np.load(file)}
 
 
 def compare(
@@ -55,9 +68,10 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Let all contenders take turns at one size and return a row for each."""
     results: dict[str, list[dict[str, Any]]] = {}
+    exact = measure(EXACT, size, 1, threads)["gradient"] if fits(EXACT, size) else None
     for _ in range(rounds):
         for contender in CONTENDERS:
-            if size[0] * size[1] <= MOST_PIXELS.get(contender.split()[0], 2**40):
+            if fits(contender, size):
                 found = measure(contender, size, evaluations, threads)
                 results.setdefault(contender, []).append(found)
     rows = []
@@ -73,9 +87,20 @@ def compare(
                 "slowest": max(seconds),
                 "first": statistics.median(one["first"] for one in found),
                 "peak_mb": max(one["peak_mb"] for one in found),
+                "error": None if exact is None else distance(found[0]["gradient"], exact),
             }
         )
     return rows
+
+
+def fits(contender: str, size: tuple[int, int]) -> bool:
+    """Tell whether there is memory enough."""
+    return size[0] * size[1] <= MOST_PIXELS.get(contender.split()[0], 2**40)
+
+
+def distance(gradient: NDArray[np.floating], exact: NDArray[np.floating]) -> float:
+    """Return the relative L2 distance of gradients."""
+    return float(np.linalg.norm(gradient - exact) / np.linalg.norm(exact))
 
 
 def whole_tools(size: int, iterations: int, threads: int, folder: Path) -> dict[str, float]:
@@ -107,20 +132,26 @@ def whole_tools(size: int, iterations: int, threads: int, folder: Path) -> dict[
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as a Markdown table; ratios are to the faster of PyTorch's two layouts."""
+    """Return the rows as a Markdown table; ratios are to the fastest of PyTorch in float32.
+
+    But for the one that is told to keep its memory.
+    """
     lines = [
-        "| size | contender | s/evaluation (range) | PyTorch/it | µs/pixel | first after | peak |",
-        "|---|---|---|---|---|---|---|",
+        "| size | contender | s/evaluation (range) | PyTorch/it | µs/pixel | first after | peak"
+        " | error of the gradient |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    exact = {name for name in CONTENDERS if name.startswith("torch") and "bf16" not in name}
     for row in rows:
         same = [r for r in rows if (r["width"], r["height"]) == (row["width"], row["height"])]
-        plain = [r["seconds"] for r in same if r["contender"] in ("torch nchw", "torch nhwc")]
+        plain = [r["seconds"] for r in same if r["contender"] in exact - {KEPT}]
         ratio = f"{min(plain) / row['seconds']:.2f}" if plain else ""
         per_pixel = row["seconds"] / (row["width"] * row["height"]) * 1e6
         lines.append(
             f"| {row['width']}x{row['height']} | {row['contender']} "
             f"| {row['seconds']:.3f} ({row['fastest']:.3f}-{row['slowest']:.3f}) | {ratio} "
-            f"| {per_pixel:.2f} | {row['first']:.2f} s | {row['peak_mb']:.0f} MB |"
+            f"| {per_pixel:.2f} | {row['first']:.2f} s | {row['peak_mb']:.0f} MB "
+            + ("| |" if row["error"] is None else f"| {row['error']:.1e} |")
         )
     return "\n".join(lines)
 

@@ -69,9 +69,10 @@ class LBFGS:
             self._shorten(value)
         return True
 
-    def resize(self, width: int, height: int) -> None:
+    def resize(self, width: int, height: int, added: Tensor) -> None:
         """Go on with a picture of another size; what is known of the curvature is dropped."""
-        self._restart(np.clip(resize_tensor(self._best, width, height), LOWEST, HIGHEST))
+        start = resize_tensor(self._best, width, height) + added
+        self._restart(np.clip(start, LOWEST, HIGHEST))
 
     def state(self) -> State:
         """Return points, what is known of the function, and where the line search is."""

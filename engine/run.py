@@ -20,6 +20,7 @@ from ortist.engine.optimizer import Optimizer, State, Tensor
 from ortist.engine.options import Options
 from ortist.engine.results import Costs, Result, Step
 from ortist.engine.scales import Scale
+from ortist.engine.starts import grain
 
 SHAKING = 16.0
 """Standard deviation of the noise with which sizes of gradients are measured, in pixel values."""
@@ -179,7 +180,8 @@ class Run(Iterator[Step]):
         self._scale += 1
         scale = self.scales[self._scale]
         self._left = scale.steps
-        self._optimizer.resize(scale.width, scale.height)
+        added = grain(scale.width, scale.height, self._options.seed)
+        self._optimizer.resize(scale.width, scale.height, added)
         self._start = self._last_good = self._optimizer.picture
         self._last_good_step = self._iteration
 

@@ -14,6 +14,13 @@ from ortist.engine.options import INITS, Options
 
 NOISE_RANGE = 20.0
 """The noise start draws from uniform(-20, 20), as the reference notebook."""
+GRAIN = 16.0
+"""Standard deviation of the gray noise that an enlarged picture gets, in pixel values.
+
+Where a picture has no detail, as an enlarged one, J has negative curvature, most so along the axes
+at periods of 3 to 4 pixels, where what poolings alias is the same at every layer: out of nothing a
+weave grows. Out of noise of all directions it does not; colored noise would leave specks.
+"""
 NORMAL_DEVIATION = 64.0
 """Standard deviation of the normal start, a quarter of the range of pixel values."""
 
@@ -68,6 +75,12 @@ def starting_picture(
     ratio = np.float32(options.noise_ratio)
     # The notebook mixes mean-subtracted pixels; zero noise is the mean color.
     return ratio * (noise + color) + (1 - ratio) * to_tensor(content)
+
+
+def grain(width: int, height: int, seed: int) -> Tensor:
+    """Return the noise that an enlarged picture gets, float32 (1, 3, H, W), see :data:`GRAIN`."""
+    gray = np.random.default_rng(seed).normal(0, GRAIN, (1, 1, height, width))
+    return gray.astype(np.float32).repeat(3, axis=1)
 
 
 def _colored_noise(

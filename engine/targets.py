@@ -18,8 +18,12 @@ from ortist.models.layers import IMAGE
 
 _limiting = threading.Lock()
 """Held while NumPy has one thread: the number is the process's, and is set back to what it was."""
-PAINTED = 0.25
-"""Share of what was painted in what styles are matched with."""
+PAINTED = 0.1
+"""Share of what was painted in what styles are matched with.
+
+With more the content is lost over the scales; without any, what is even in it, a sky say, has one
+match all over, seen as a pattern.
+"""
 Weighted = tuple[float, Pixels]
 
 

@@ -98,6 +98,13 @@ class TorchObjective:
     def evaluate(self, pixels: NDArray[np.float32]) -> Evaluation:
         """Return costs and gradient at ``pixels``, float32 (1, 3, H, W), RGB, 0..255."""
         image = self._image(pixels).requires_grad_()
+        total, costs = self.costs(image)
+        (gradient,) = torch.autograd.grad(total, image)
+        values = {name: cost.item() for name, cost in costs.items()}
+        return Evaluation(values, total.item(), gradient.numpy())
+
+    def costs(self, image: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return J and the unweighted costs by name at an image (1, 3, H, W)."""
         activations = self._activations(image)
         costs: dict[str, torch.Tensor] = {}
         total = torch.zeros(())
@@ -111,10 +118,7 @@ class TorchObjective:
             costs[f"style/{layer}"] = cost
         variation = image.diff(dim=2).square().mean() + image.diff(dim=3).square().mean()
         costs["total_variation"] = variation
-        total = total + self._options.tv * variation
-        (gradient,) = torch.autograd.grad(total, image)
-        values = {name: cost.item() for name, cost in costs.items()}
-        return Evaluation(values, total.item(), gradient.numpy())
+        return total + self._options.tv * variation, costs
 
     def _image(self, values: NDArray[np.float32]) -> torch.Tensor:
         return torch.tensor(values, dtype=self._dtype).to(memory_format=self._memory_format)

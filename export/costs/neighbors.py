@@ -24,7 +24,7 @@ _TARGETS = (
 )
 DIRECTIONS = 128
 """Directions in which columns are matched, the strongest; they keep 99.5% of a match's cosine."""
-TRANSPORTED = 0.5
+TRANSPORTED = 0.25
 """How far columns are moved to the style's distribution before they are matched.
 
 Without it, 50 positions of a style are the match of 36 to 54% of all, seen as repeated dashes.
@@ -51,8 +51,8 @@ class Neighbors(Term):
     al. 2015, arXiv:1411.5752) are here on a grid of a quarter of the picture: the first layer of
     each of four blocks, each divided by its number of channels, finer ones averaged, the coarsest
     one the same for 2×2 positions. A target is the hypercolumn of the style, of length 1, that
-    matches best, by cosine, what is to be at that position; columns of the latter are moved half
-    way to the style's distribution before (see :data:`TRANSPORTED`).
+    matches best, by cosine, what is to be at that position; columns of the latter are moved part
+    of the way to the style's distribution before (see :data:`TRANSPORTED`).
 
     They are kept by layer, and the target of the coarsest one by place in the 2×2: as one tensor
     all that is computed of them would take a gigabyte at a million pixels.
