@@ -194,6 +194,7 @@ def main() -> None:
         evaluations = 6 if size[0] * size[1] < 500_000 else 4 if size[0] * size[1] < 10**6 else 2
         rows += compare(size, rounds, evaluations, arguments.threads)
         print(f"{size[0]}x{size[1]} done", file=sys.stderr)
+    print(table(rows))
     tools = whole_tools(400, 20, arguments.threads, arguments.output)
     facts = {
         "machine": platform.machine(),
@@ -205,7 +206,6 @@ def main() -> None:
     (arguments.output / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
     plot(rows, arguments.output / "bench.png")
     print(json.dumps(facts))
-    print(table(rows))
     print("20 iterations at 400 pixels, start to exit:", tools)
 
 

@@ -11,6 +11,7 @@ import typer
 from ortist.cli.parameters import DeviceName, ModelsFolder, Threads
 from ortist.cli.streams import print_json
 from ortist.engine import Engine
+from ortist.engine.images import MAX_PIXELS, MIN_SIDE
 
 _ABOUT = {
     "content": "how far the content is kept: correlation of self-similarities, 1 at best",
@@ -37,6 +38,9 @@ def compare(
         list[Path],
         typer.Option(metavar="FILE", readable=False, help="The style; repeatable."),
     ],
+    max_pixels: Annotated[
+        int, typer.Option(min=MIN_SIDE**2, help="Most pixels accepted for any picture.")
+    ] = MAX_PIXELS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: DeviceName = "auto",
     threads: Threads = None,
@@ -45,7 +49,7 @@ def compare(
     """Measure how far pictures keep the content, are like the style, and are clean."""
     engine = Engine(device, threads, models)
     rows = [
-        {"picture": str(picture)} | asdict(engine.compare(picture, content, style))
+        {"picture": str(picture)} | asdict(engine.compare(picture, content, style, max_pixels))
         for picture in pictures
     ]
     if as_json:

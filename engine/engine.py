@@ -206,17 +206,26 @@ class Engine:
         pixels = read_image(image)
         return self._activations([pixels], pooling)(pixels, layers)
 
-    def compare(self, picture: ImageSource, content: ImageSource, style: Styles) -> Metrics:
+    def compare(
+        self,
+        picture: ImageSource,
+        content: ImageSource,
+        style: Styles,
+        max_pixels: int = Options.max_pixels,
+    ) -> Metrics:
         """Return figures by which a picture is judged beside its content and its style.
 
         Content and styles are brought to the picture's size and area.
 
         Raises:
-            InputError: for a picture that cannot be used.
+            InputError: for a picture that cannot be used, or has more than ``max_pixels``.
         """
-        pictures = {"image": picture, "content image": content}
-        painted, photo = (read_image(source, name=name) for name, source in pictures.items())
-        styles = [read_image(source, name="style image") for source in as_list(style)]
+
+        def read(source: ImageSource, name: str) -> Pixels:
+            return read_image(source, name=name, max_pixels=max_pixels)
+
+        painted, photo = read(picture, "image"), read(content, "content image")
+        styles = [read(source, "style image") for source in as_list(style)]
         # Content and styles are brought to the picture's size before they are measured.
         return measure(painted, photo, styles, self._activations([painted], Options.pooling))
 
