@@ -70,7 +70,7 @@ def test_enlarged_pictures_get_grain_and_no_weave(
 def test_pictures_may_have_no_more_pixels_than_asked_for(engine: Engine) -> None:
     pixels, large = picture(40, 56, 0), picture(40, 57, 0)
     assert engine.compare(pixels, pixels, pixels, max_pixels=40 * 56).content > 0.99
-    with pytest.raises(InputError, match="content image has 2280 pixels .* at most 2240"):
+    with pytest.raises(InputError, match=r"content image has 2280 pixels .* at most 2240"):
         engine.compare(pixels, large, pixels, max_pixels=40 * 56)
 
 
