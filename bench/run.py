@@ -1,6 +1,6 @@
-"""Compares ortist with PyTorch and with pastiche: seconds per evaluation, memory, start-up.
+"""Compares ortist with PyTorch and with pastiche: seconds per evaluation, memory, start-up, errors.
 
-Usage: run.py [--full] [--size WxH]... [--rounds N] [--output FOLDER]
+Usage: run.py [--full] [--size WxH]... [--rounds N] [--threads N] [--output FOLDER]
 
 Contenders take turns, each time in a new process; the table shows medians and the spread over all
 rounds. Writes bench.json and bench.png to the output folder.
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -68,10 +69,10 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Let all contenders take turns at one size and return a row for each."""
     results: dict[str, list[dict[str, Any]]] = {}
-    exact = measure(EXACT, size, 1, threads)["gradient"] if fits(EXACT, size) else None
+    exact = measure(EXACT, size, 1, threads)["gradient"] if can_run(EXACT, size) else None
     for _ in range(rounds):
         for contender in CONTENDERS:
-            if fits(contender, size):
+            if can_run(contender, size):
                 found = measure(contender, size, evaluations, threads)
                 results.setdefault(contender, []).append(found)
     rows = []
@@ -93,8 +94,10 @@ def compare(
     return rows
 
 
-def fits(contender: str, size: tuple[int, int]) -> bool:
-    """Tell whether there is memory enough."""
+def can_run(contender: str, size: tuple[int, int]) -> bool:
+    """Tell whether there is memory enough and, to compile, a compiler."""
+    if "compiled" in contender and not shutil.which("g++"):
+        return False
     return size[0] * size[1] <= MOST_PIXELS.get(contender.split()[0], 2**40)
 
 
@@ -118,7 +121,8 @@ def whole_tools(size: int, iterations: int, threads: int, folder: Path) -> dict[
         ],
         "ortist": [
             *(str(scripts / "ortist"), "stylize", content, style, "--quiet", "--force"),
-            *("--steps", str(iterations), "--size", str(size), "--threads", str(threads)),
+            *("--steps", str(iterations), "--scales", "1", "--size", str(size)),
+            *("--threads", str(threads)),
             *("--output", str(folder / "ortist.png")),
         ],
     }
@@ -132,19 +136,19 @@ def whole_tools(size: int, iterations: int, threads: int, folder: Path) -> dict[
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as a Markdown table; ratios are to the fastest of PyTorch in float32.
+    """Return the rows as a Markdown table.
 
-    But for the one that is told to keep its memory.
+    Ratios are to the fastest of PyTorch in float32, the one that keeps its memory left out.
     """
     lines = [
         "| size | contender | s/evaluation (range) | PyTorch/it | µs/pixel | first after | peak"
         " | error of the gradient |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    exact = {name for name in CONTENDERS if name.startswith("torch") and "bf16" not in name}
+    single = {name for name in CONTENDERS if name.startswith("torch") and "bf16" not in name}
     for row in rows:
         same = [r for r in rows if (r["width"], r["height"]) == (row["width"], row["height"])]
-        plain = [r["seconds"] for r in same if r["contender"] in exact - {KEPT}]
+        plain = [r["seconds"] for r in same if r["contender"] in single - {KEPT}]
         ratio = f"{min(plain) / row['seconds']:.2f}" if plain else ""
         per_pixel = row["seconds"] / (row["width"] * row["height"]) * 1e6
         lines.append(

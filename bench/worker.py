@@ -44,8 +44,7 @@ def ours(variant: list[str], width: int, height: int, threads: int) -> Evaluate:
     content, style = pictures(width, height)
     if kernel == "winograd6":  # a block size that the product does not offer
         kernel, ortist.engine.engine.WINOGRAD_BLOCK = "winograd", 6
-    options = Options(width=width, height=height, scales=1)
-    objective = Engine("cpu", threads, kernel=kernel)._objective(content, [style], options)
+    objective = Engine("cpu", threads, kernel=kernel)._objective(content, [style], Options())
     return lambda picture: objective.evaluate(picture).gradient
 
 

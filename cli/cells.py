@@ -112,7 +112,9 @@ def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool, failures: list
                     print_line(f"{job.name}: J = {last.total:.6g}{steps}")
             # Other lines than figures say that it is not what it was to be.
             if job.cell.room and job.cell.image is not None and not job.cell.lines:
-                job.cell.lines = _figures(engine.compare(job.cell.image, job.content, job.style))
+                limit = job.options.max_pixels
+                figures = engine.compare(job.cell.image, job.content, job.style, limit)
+                job.cell.lines = _figures(figures)
             if interrupts.requested:
                 break
             done += job.options.steps

@@ -95,13 +95,13 @@ class Adam:
         moved: Tensor = values - np.float32(scale) * mean / root
         return moved
 
-    def resize(self, width: int, height: int, added: Tensor) -> None:
+    def resize(self, width: int, height: int) -> None:
         """Go on with a picture of another size: its moments are enlarged as it is.
 
         Costs are means over positions, so a pixel's derivative goes down with their number.
         """
         ratio = np.float32(self.point.size / (3 * width * height))
-        self.point = resize_tensor(self.point, width, height) + added
+        self.point = resize_tensor(self.point, width, height)
         self._mean = resize_tensor(self._mean, width, height) * ratio
         # Bilinear weights are positive, unlike cubic ones: a square must not get negative.
         square = resize_tensor(self._square, width, height, linear=True)

@@ -19,7 +19,7 @@ from ortist.engine.kept import Kept
 from ortist.engine.metrics import Activations, Metrics, measure
 from ortist.engine.objective import Objective, matches, weighted_parts
 from ortist.engine.optimizer import Tensor
-from ortist.engine.options import Options
+from ortist.engine.options import OPTIONS, Options
 from ortist.engine.pictures import Pictures, Pixels, Styles, as_list, read_pictures
 from ortist.engine.plan import PROBE_STEPS, Plan, peak_bytes
 from ortist.engine.results import Result, Step
@@ -194,7 +194,11 @@ class Engine:
         )
 
     def activations(
-        self, image: ImageSource, layers: Sequence[str], pooling: str = Options.pooling
+        self,
+        image: ImageSource,
+        layers: Sequence[str],
+        pooling: str = Options.pooling,
+        max_pixels: int = Options.max_pixels,
     ) -> dict[str, NDArray[np.float32]]:
         """Return VGG-19 activations after ReLU, float32 (1, C, H', W'), of a picture by layer.
 
@@ -203,7 +207,7 @@ class Engine:
         """
         check_layers("layers", layers)
         check_choice("pooling", pooling, POOLINGS)
-        pixels = read_image(image)
+        pixels = read_image(image, max_pixels=OPTIONS["max_pixels"].accepted(max_pixels))
         return self._activations([pixels], pooling)(pixels, layers)
 
     def compare(
@@ -220,6 +224,7 @@ class Engine:
         Raises:
             InputError: for a picture that cannot be used, or has more than ``max_pixels``.
         """
+        max_pixels = OPTIONS["max_pixels"].accepted(max_pixels)
 
         def read(source: ImageSource, name: str) -> Pixels:
             return read_image(source, name=name, max_pixels=max_pixels)

@@ -69,10 +69,9 @@ class LBFGS:
             self._shorten(value)
         return True
 
-    def resize(self, width: int, height: int, added: Tensor) -> None:
+    def resize(self, width: int, height: int) -> None:
         """Go on with a picture of another size; what is known of the curvature is dropped."""
-        start = resize_tensor(self._best, width, height) + added
-        self._restart(np.clip(start, LOWEST, HIGHEST))
+        self._restart(np.clip(resize_tensor(self._best, width, height), LOWEST, HIGHEST))
 
     def state(self) -> State:
         """Return points, what is known of the function, and where the line search is."""

@@ -40,8 +40,8 @@ class Optimizer(Protocol):
             False if there is no finite point to go on from.
         """
 
-    def resize(self, width: int, height: int, added: Tensor) -> None:
-        """Go on with a picture of another size, to which something, (1, 3, H, W), is added."""
+    def resize(self, width: int, height: int) -> None:
+        """Go on with a picture of another size."""
 
     def state(self) -> State:
         """Return all that later steps depend on; arrays that are not written to any more."""

@@ -20,7 +20,7 @@ from ortist.engine.optimizer import Optimizer, State, Tensor
 from ortist.engine.options import Options
 from ortist.engine.results import Costs, Result, Step
 from ortist.engine.scales import Scale
-from ortist.engine.starts import grain
+from ortist.engine.starts import GRAIN_STEPS, grained
 
 SHAKING = 16.0
 """Standard deviation of the noise with which sizes of gradients are measured, in pixel values."""
@@ -180,8 +180,11 @@ class Run(Iterator[Step]):
         self._scale += 1
         scale = self.scales[self._scale]
         self._left = scale.steps
-        added = grain(scale.width, scale.height, self._options.seed)
-        self._optimizer.resize(scale.width, scale.height, added)
+        optimizer = self._optimizer
+        optimizer.resize(scale.width, scale.height)
+        if self._options.optimizer == "lbfgs" and scale.steps >= GRAIN_STEPS:
+            # The picture stays without it until the first step.
+            optimizer.point = grained(optimizer.point, self._options.seed)
         self._start = self._last_good = self._optimizer.picture
         self._last_good_step = self._iteration
 

@@ -15,12 +15,14 @@ from ortist.engine.options import INITS, Options
 NOISE_RANGE = 20.0
 """The noise start draws from uniform(-20, 20), as the reference notebook."""
 GRAIN = 16.0
-"""Standard deviation of the gray noise that an enlarged picture gets, in pixel values.
+"""Standard deviation of the gray noise in which an enlarged picture is painted on, in pixel values.
 
-Where a picture has no detail, as an enlarged one, J has negative curvature, most so along the axes
-at periods of 3 to 4 pixels, where what poolings alias is the same at every layer: out of nothing a
-weave grows. Out of noise of all directions it does not; colored noise would leave specks.
+Where a picture has no detail, J has negative curvature, most so along the axes at periods of 3 to 4
+pixels, where what poolings alias is the same at every layer: what grows first is a weave. From
+noise, detail grows in all directions, as styles have it. Colored noise would leave specks.
 """
+GRAIN_STEPS = 12
+"""Evaluations of L-BFGS that make detail of grain; after fewer it is seen, with Adam always."""
 NORMAL_DEVIATION = 64.0
 """Standard deviation of the normal start, a quarter of the range of pixel values."""
 
@@ -77,10 +79,10 @@ def starting_picture(
     return ratio * (noise + color) + (1 - ratio) * to_tensor(content)
 
 
-def grain(width: int, height: int, seed: int) -> Tensor:
-    """Return the noise that an enlarged picture gets, float32 (1, 3, H, W), see :data:`GRAIN`."""
-    gray = np.random.default_rng(seed).normal(0, GRAIN, (1, 1, height, width))
-    return gray.astype(np.float32).repeat(3, axis=1)
+def grained(picture: Tensor, seed: int) -> Tensor:
+    """Return a picture (1, 3, H, W) with noise, see :data:`GRAIN`, within 0..255."""
+    gray = np.random.default_rng(seed).normal(0, GRAIN, (1, 1, *picture.shape[2:]))
+    return np.clip(picture + gray.astype(np.float32), np.float32(0), np.float32(255))
 
 
 def _colored_noise(

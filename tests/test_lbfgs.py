@@ -103,9 +103,7 @@ def test_a_start_that_is_not_finite_is_told(bad: float) -> None:
 
 def test_another_size_starts_anew_from_the_picture() -> None:
     optimizer, _ = minimize(bowl(np.full(SHAPE, 100.0)), START, 5)
-    before = optimizer.picture.mean()
-    optimizer.resize(8, 6, np.full((1, 3, 6, 8), 3, np.float32))
-    assert abs(optimizer.picture.mean() - before - 3) < 0.1
+    optimizer.resize(8, 6)
     assert optimizer.picture.shape == optimizer.point.shape == (1, 3, 6, 8)
     assert not optimizer.done
     assert optimizer.step(1e9, np.ones((1, 3, 6, 8), np.float32))

@@ -443,6 +443,9 @@ def test_figures_of_pictures_as_a_table_and_as_json(ortist: Ortist) -> None:
     assert kept["content"] > 0.999 > painted["content"]
     assert kept["gram_error"] > 0.001 > painted["gram_error"]
     assert painted["match"]["conv4_3"] > 0.999
+    outcome = ortist(*arguments, "--max-pixels", "1000")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "at most 1000 are accepted (raise max_pixels, --max-pixels)" in outcome.err
     outcome = ortist(*arguments)
     assert (outcome.code, outcome.err) == (0, "")
     for heading in ("content", "match", "gram error", "chroma noise", "weave", "border"):

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ortist.engine import Engine, InputError, NonFiniteCostError, Options
+from ortist.engine import CanceledError, Engine, InputError, NonFiniteCostError, Options
+from ortist.engine import run as run_module
 from ortist.engine.run import Run
+from ortist.engine.starts import GRAIN, GRAIN_STEPS
 
 Pixels = NDArray[np.uint8]
 RANDOM = np.random.default_rng(8)
@@ -174,3 +176,46 @@ def test_a_finished_run_stays_finished() -> None:
     assert list(run) == []
     run.restore(run.state())
     assert list(run) == []
+
+
+def grown(choice: str, steps: int) -> tuple[Run, NDArray[np.float32]]:
+    """A run of two scales before its first step at the second, and the noise it goes on from."""
+    run = resumed(choice, steps=2 * steps, scales=2, size=64)
+    for _ in range(steps):
+        next(run)
+    run._grow()
+    return run, run._optimizer.point - run.picture
+
+
+def test_an_enlarged_picture_is_painted_on_from_gray_noise() -> None:
+    run, added = grown("lbfgs", GRAIN_STEPS)
+    inside = (run.picture > 60).all(axis=1) & (run.picture < 195).all(axis=1)
+    noise = added.transpose(0, 2, 3, 1)[inside]
+    assert len(noise) > 500
+    assert np.abs(noise - noise[:, :1]).max() < 1e-3
+    assert noise.std() == pytest.approx(GRAIN, rel=0.1)
+    # Kept there, it goes on as it would have.
+    other = resumed("lbfgs", steps=2 * GRAIN_STEPS, scales=2, size=64)
+    other.restore(run.state())
+    assert [step.total for step in other] == [step.total for step in run]
+
+
+@pytest.mark.parametrize(("choice", "steps"), [("lbfgs", GRAIN_STEPS - 1), ("adam", GRAIN_STEPS)])
+def test_what_could_not_make_detail_of_noise_gets_none(
+    choice: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(run_module, "grained", lambda picture, seed: asked.append(seed) or picture)
+    grown(choice, steps)
+    assert asked == []
+    grown("lbfgs", GRAIN_STEPS)
+    assert asked == [0]
+
+
+def test_a_cancelled_run_has_the_picture_without_noise() -> None:
+    run, _ = grown("lbfgs", GRAIN_STEPS)
+    before = run.picture.copy()
+    run.cancel()
+    with pytest.raises(CanceledError):
+        next(run)
+    np.testing.assert_array_equal(run.picture, before)
