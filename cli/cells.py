@@ -115,6 +115,8 @@ def paint_cells(jobs: Sequence[Job], engine: Engine, quiet: bool, failures: list
                 limit = job.options.max_pixels
                 figures = engine.compare(job.cell.image, job.content, job.style, limit)
                 job.cell.lines = _figures(figures)
+                if not quiet:
+                    print_line(", ".join(job.cell.lines))
             if interrupts.requested:
                 break
             done += job.options.steps

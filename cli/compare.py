@@ -64,7 +64,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("picture", overflow="fold")
+    table.add_column("picture", no_wrap=True)
     for name in _ABOUT:
         table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for row in rows:
@@ -72,10 +72,14 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         figures = row | {"match": match}
         table.add_row(row["picture"], *(_shown(figures[name]) for name in _ABOUT))
     console = Console(highlight=False, markup=False)
+    # Of a line that is wider than the terminal all is shown, of a column that is cut not.
+    anything = console.options.update(width=10_000)
+    console.width = max(console.width, console.measure(table, options=anything).maximum)
     console.print(table)
     console.print()
     for name, about in _ABOUT.items():
-        console.print(f"{name.replace('_', ' ')}: {about}")
+        console.print(f"{name.replace('_', ' ')}: {about}", soft_wrap=True)
+    console.print("Figures of pictures compare only if these are of one size.", soft_wrap=True)
 
 
 def _shown(figure: Any) -> str:

@@ -147,7 +147,10 @@ class Engine:
         """Return what a run will do, and take; its ``run()`` is what :meth:`iterate` returns."""
         options = Options() if options is None else options
         if not isinstance(options, Options):
-            raise InputError(f"options is {shown(options)}, accepted are Options")
+            raise InputError(
+                f"options is {shown(options)}, accepted are Options, as with_options() of a recipe"
+                " returns"
+            )
         options = read_start(options)
         pictures = read_pictures(content, style, options)
         scales = pictures.scales(options)

@@ -28,10 +28,18 @@ _PEAKS = {
     "direct": {
         3_072: 553, 49_152: 560, 131_072: 680, 196_608: 1007, 307_200: 1228, 786_432: 2508,
     },
+    "winograd, neighbors": {
+        27_648: 440, 49_152: 500, 76_800: 530, 92_928: 580, 110_592: 705, 120_000: 790,
+        196_608: 880, 442_368: 1630, 786_432: 2250, 1_228_800: 4000,
+    },
+    "direct, neighbors": {
+        1_728: 285, 12_288: 295, 49_152: 500, 196_608: 1080, 786_432: 3940,
+    },
 }  # fmt: skip
-"""Resident memory at its peak in MB by pixels of the picture, measured with the default layers."""
-_MATCHED = 1.4
-"""What they are multiplied by with neighbors, measured: 1.2 at 120,000 pixels, 1.5 at 1,228,800."""
+"""Resident memory at its peak in MB by pixels of the picture.
+
+Measured with the default layers, with neighbors those of the recipe standard.
+"""
 _MEASURING = 290e6, 1180.0
 """Bytes of a process that measures a style, and those for each of its pixels."""
 
@@ -50,11 +58,11 @@ def peak_bytes(
         options: how to paint.
         block_at: returns the block size for a number of pixels, 0 for plain convolutions.
     """
-    matched = _MATCHED if options.content_cost == "neighbors" else 1.0
+    more = ", neighbors" if options.content_cost == "neighbors" else ""
     # Adam's three pictures are among what was measured.
     pairs = HISTORY if options.optimizer == "lbfgs" else 0
     peaks = [
-        matched * _measured("winograd" if block_at(scale.pixels) else "direct", scale.pixels)
+        _measured(("winograd" if block_at(scale.pixels) else "direct") + more, scale.pixels)
         + 2 * min(pairs, scale.steps) * 3 * np.dtype(np.float32).itemsize * scale.pixels
         for scale in scales
     ]

@@ -229,7 +229,7 @@ def test_every_option_of_a_run_can_be_given_and_has_its_default_from_the_recipe(
         assert parameters[item.name].default is None, item.name
         flag = (OPTIONS[item.name].flag or f"--{item.name.replace('_', '-')}").split("/")[0]
         assert f"{flag} " in text, item.name
-    assert all(f"[default: ({value})]" in text for value in (512, 45, 4.0, "lbfgs", "w2"))
+    assert all(f"[default: ({value})]" in text for value in (512, 45, 4, "lbfgs", "w2"))
 
 
 def test_options_win_over_the_recipe(ortist: Ortist, tmp_path: Path) -> None:
