@@ -54,7 +54,7 @@ def measure(
 ) -> dict[str, Any]:
     """Run one contender once; its ``gradient`` is that at a picture, float (1, 3, H, W)."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    if contender.endswith("memory kept"):
+    if contender == KEPT:
         environment |= KEEP_MEMORY
     with tempfile.TemporaryDirectory() as folder:
         file = f"{folder}/gradient.npy"
@@ -145,11 +145,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         " | error of the gradient |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    single = {name for name in CONTENDERS if name.startswith("torch") and "bf16" not in name}
+    plain = [n for n in CONTENDERS if n.startswith("torch") and "bf16" not in n and n != KEPT]
     for row in rows:
         same = [r for r in rows if (r["width"], r["height"]) == (row["width"], row["height"])]
-        plain = [r["seconds"] for r in same if r["contender"] in single - {KEPT}]
-        ratio = f"{min(plain) / row['seconds']:.2f}" if plain else ""
+        others = [r["seconds"] for r in same if r["contender"] in plain]
+        ratio = f"{min(others) / row['seconds']:.2f}" if others else ""
         per_pixel = row["seconds"] / (row["width"] * row["height"]) * 1e6
         lines.append(
             f"| {row['width']}x{row['height']} | {row['contender']} "

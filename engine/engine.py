@@ -206,7 +206,8 @@ class Engine:
         """Return VGG-19 activations after ReLU, float32 (1, C, H', W'), of a picture by layer.
 
         Raises:
-            InputError: for a picture that cannot be used, an unknown layer or pooling.
+            InputError: for a picture that cannot be used or has more than ``max_pixels``, an
+                unknown layer or pooling.
         """
         check_layers("layers", layers)
         check_choice("pooling", pooling, POOLINGS)

@@ -20,23 +20,23 @@ FIXED_WORK = {"gram": 4_000, "w2": 14_000}
 """What an evaluation takes whatever its size, in pixels that take as long."""
 
 _PEAKS = {
-    "winograd": {
+    ("winograd", "content"): {
         3_072: 340, 12_288: 365, 49_152: 440, 120_000: 606, 131_072: 630, 131_073: 600,
         150_528: 632, 196_608: 650, 262_144: 845, 307_200: 950, 480_000: 1121, 786_432: 1600,
         1_228_800: 2870,
     },
-    "direct": {
+    ("direct", "content"): {
         3_072: 553, 49_152: 560, 131_072: 680, 196_608: 1007, 307_200: 1228, 786_432: 2508,
     },
-    "winograd, neighbors": {
+    ("winograd", "neighbors"): {
         27_648: 440, 49_152: 500, 76_800: 530, 92_928: 580, 110_592: 705, 120_000: 790,
         196_608: 880, 442_368: 1630, 786_432: 2250, 1_228_800: 4000,
     },
-    "direct, neighbors": {
+    ("direct", "neighbors"): {
         1_728: 285, 12_288: 295, 49_152: 500, 196_608: 1080, 786_432: 3940,
     },
 }  # fmt: skip
-"""Resident memory at its peak in MB by pixels of the picture.
+"""Resident memory at its peak in MB by pixels of the picture, by kernel and content cost.
 
 Measured with the default layers, with neighbors those of the recipe standard.
 """
@@ -58,11 +58,10 @@ def peak_bytes(
         options: how to paint.
         block_at: returns the block size for a number of pixels, 0 for plain convolutions.
     """
-    more = ", neighbors" if options.content_cost == "neighbors" else ""
     # Adam's three pictures are among what was measured.
     pairs = HISTORY if options.optimizer == "lbfgs" else 0
     peaks = [
-        _measured(("winograd" if block_at(scale.pixels) else "direct") + more, scale.pixels)
+        _measured("winograd" if block_at(scale.pixels) else "direct", options, scale.pixels)
         + 2 * min(pairs, scale.steps) * 3 * np.dtype(np.float32).itemsize * scale.pixels
         for scale in scales
     ]
@@ -70,9 +69,10 @@ def peak_bytes(
     return round(max(*peaks, base + each * style_pixels))
 
 
-def _measured(kernel: str, pixels: int) -> float:
+def _measured(kernel: str, options: Options, pixels: int) -> float:
     """Return the peak in bytes for so many pixels: in proportion beyond those of the table."""
-    at, peaks = (np.array(list(values)) for values in zip(*_PEAKS[kernel].items(), strict=True))
+    table = _PEAKS[kernel, options.content_cost]
+    at, peaks = (np.array(list(values)) for values in zip(*table.items(), strict=True))
     return float(1e6 * np.interp(pixels, at, peaks) * max(1.0, pixels / at[-1]))
 
 

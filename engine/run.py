@@ -185,7 +185,7 @@ class Run(Iterator[Step]):
         if self._options.optimizer == "lbfgs" and scale.steps >= GRAIN_STEPS:
             # The picture stays without it until the first step.
             optimizer.point = grained(optimizer.point, self._options.seed)
-        self._start = self._last_good = self._optimizer.picture
+        self._start = self._last_good = optimizer.picture
         self._last_good_step = self._iteration
 
     def _reached(self) -> Objective:
