@@ -25,6 +25,7 @@ from numpy.typing import NDArray  # noqa: E402
 import ortist.engine.engine  # noqa: E402
 from ortist.engine import Engine, Options  # noqa: E402
 from ortist.engine.images import read_image, resize_image, to_tensor  # noqa: E402
+from ortist.engine.pictures import Scene  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 Gradient = NDArray[np.floating]
@@ -44,7 +45,8 @@ def ours(variant: list[str], width: int, height: int, threads: int) -> Evaluate:
     content, style = pictures(width, height)
     if kernel == "winograd6":  # a block size that the product does not offer
         kernel, ortist.engine.engine.WINOGRAD_BLOCK = "winograd", 6
-    objective = Engine("cpu", threads, kernel=kernel)._objective(content, [style], Options())
+    scene = Scene.whole(content, [style])
+    objective = Engine("cpu", threads, kernel=kernel)._objective(scene, Options())
     return lambda picture: objective.evaluate(picture).gradient
 
 

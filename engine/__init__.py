@@ -10,6 +10,7 @@ from ortist.engine.errors import NonFiniteCostError as NonFiniteCostError
 from ortist.engine.errors import OrtistError as OrtistError
 from ortist.engine.images import ImageSource as ImageSource
 from ortist.engine.options import Options as Options
+from ortist.engine.pictures import Region as Region
 from ortist.engine.plan import Plan as Plan
 from ortist.engine.recipes import find_recipe as find_recipe
 from ortist.engine.results import Costs as Costs

@@ -74,6 +74,7 @@ class Choice:
             self.key,
             {part.name: shapes for part, shapes in stated.items()},
             {part.name: part.term.target_shapes(shapes) for part, shapes in stated.items()},
+            {part.roots for part in self.parts if part.guide},
         )
 
     @property

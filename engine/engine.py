@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +17,28 @@ from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.kept import Kept
 from ortist.engine.metrics import Activations, Metrics, measure
-from ortist.engine.objective import Objective, matches, weighted_parts
+from ortist.engine.objective import Evaluate, Objective, matches, weighted_parts
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import OPTIONS, Options
-from ortist.engine.pictures import Pictures, Pixels, Styles, as_list, read_pictures
+from ortist.engine.pictures import (
+    Pictures,
+    Pixels,
+    Region,
+    Scene,
+    Styles,
+    as_list,
+    read_pictures,
+)
 from ortist.engine.plan import PROBE_STEPS, Plan, peak_bytes
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
 from ortist.engine.scales import Scale
 from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import read_start, starting_picture
-from ortist.engine.targets import mixed, settle_targets
+from ortist.engine.targets import Measuring, guides, masked_parts, mixed, settle_targets
 from ortist.engine.values import check_choice, check_layers
-from ortist.models.errors import InputError, shown
+from ortist.export.costs.term import Part
+from ortist.models.errors import CanceledError, InputError, shown
 from ortist.models.keys import Kind
 from ortist.models.layers import IMAGE, POOLINGS
 from ortist.models.winograd import WINOGRAD_BLOCK
@@ -43,9 +52,11 @@ WINOGRAD_MIN_PIXELS = 128 * 128
 """Below, transforming the kernels takes longer than the faster steps save."""
 FUSED: tuple[Kind, ...] = ("gradient",)
 PIECES: tuple[Kind, ...] = ("compare", "pullback")
-"""The graphs that a run needs beside that which measures, by how it evaluates J."""
+"""The graphs that a run needs beside those that measure, by how it evaluates J."""
 MAX_GRAPHS = 8
 """Graphs kept ready."""
+_PATIENCE = 0.05
+"""Seconds between two looks at whether a run was canceled."""
 PACE = (
     "optimizer",
     "content_cost",
@@ -63,6 +74,20 @@ SMALL_PIXELS = 128 * 128
 They hold memory for as long as they live, a gigabyte at a million pixels; loading one again takes a
 tenth of a second.
 """
+
+
+class _Choices(NamedTuple):
+    """What the graphs of a run are made for.
+
+    Attributes:
+        j: those that J is evaluated by.
+        plain: that by which content and styles are measured.
+        masked: that by which styles are measured that count in part.
+    """
+
+    j: Choice
+    plain: Choice
+    masked: Choice
 
 
 class Engine:
@@ -115,6 +140,9 @@ class Engine:
         style: Styles,
         options: Options | None = None,
         on_step: Callable[[Step], object] | None = None,
+        *,
+        regions: Sequence[Region] = (),
+        protect: ImageSource | None = None,
     ) -> Result:
         """Paint ``content`` in the style of ``style``.
 
@@ -123,27 +151,46 @@ class Engine:
             style: the same, or a sequence of them, which are blended.
             options: what to paint and how; defaults as in :class:`Options`.
             on_step: called after each step; an exception it raises ends the run.
+            regions: parts of the picture with styles of their own. ``style`` is for the rest, which
+                stays as it is if that is an empty sequence.
+            protect: a picture, white where the content counts more, by ``protection``.
 
         Raises:
             InputError: for a picture or option that cannot be used.
             ArtifactError: if a model file is missing or corrupt.
             NonFiniteCostError: if the cost stops being finite; carries the last good picture.
         """
-        run = self.iterate(content, style, options)
+        run = self.iterate(content, style, options, regions=regions, protect=protect)
         for step in run:
             if on_step is not None:
                 on_step(step)
         return Result(run.picture, tuple(run.history), run.seconds)
 
-    def iterate(self, content: ImageSource, style: Styles, options: Options | None = None) -> Run:
+    def iterate(
+        self,
+        content: ImageSource,
+        style: Styles,
+        options: Options | None = None,
+        *,
+        regions: Sequence[Region] = (),
+        protect: ImageSource | None = None,
+    ) -> Run:
         """Return an iterator over the steps of a run; to stop early, stop iterating.
 
         Arguments and errors are those of :meth:`stylize`. Pictures are read, and errors in them
         raised, before this returns, and all graphs that the run needs are found.
         """
-        return self.plan(content, style, options).run()
+        return self.plan(content, style, options, regions=regions, protect=protect).run()
 
-    def plan(self, content: ImageSource, style: Styles, options: Options | None = None) -> Plan:
+    def plan(
+        self,
+        content: ImageSource,
+        style: Styles,
+        options: Options | None = None,
+        *,
+        regions: Sequence[Region] = (),
+        protect: ImageSource | None = None,
+    ) -> Plan:
         """Return what a run will do, and take; its ``run()`` is what :meth:`iterate` returns."""
         options = Options() if options is None else options
         if not isinstance(options, Options):
@@ -152,7 +199,7 @@ class Engine:
                 " returns"
             )
         options = read_start(options)
-        pictures = read_pictures(content, style, options)
+        pictures = read_pictures(content, style, options, regions, protect)
         scales = pictures.scales(options)
         return Plan(
             scales,
@@ -173,25 +220,30 @@ class Engine:
         return min(step.seconds for step in self.iterate(noise, noise, small) if step.iteration > 1)
 
     def _run(self, pictures: Pictures, scales: tuple[Scale, ...], options: Options) -> Run:
+        parts = [weighted.part for weighted in weighted_parts(options, pictures.division)]
         for scale in scales:
-            for kind in ("measure", *self._kinds):
-                choice = self._choice(scale.pixels, options)
+            choices = self._choices(scale.pixels, options, parts)
+            kinds = [(kind, choices.j) for kind in self._kinds]
+            for kind, choice in (("measure", choices.plain), *kinds):
                 self._models(kind, choice.of_kind(kind))
         run_options = self._device.new_run()
-        # The first size is asked for twice.
-        at = lru_cache(1)(lambda scale: pictures.at(scale.width, scale.height))
+        # Asked for several times, the last one or two.
+        at = lru_cache(2)(lambda scale: pictures.at(scale.width, scale.height))
 
         def objective_at(index: int, painted: Tensor | None) -> Objective:
-            canvas, styles = at(scales[index])
+            scene = at(scales[index])
             query = None
             if painted is not None and matches(options):
-                query = mixed(canvas, painted, scales[index - 1])
-            return self._objective(canvas, styles, options, run_options, query)
+                query = mixed(scene.content, painted, scales[index - 1])
+            work = _in_background(lambda: self._objective(scene, options, run_options, query))
+            return _awaited(work, lambda: run_options.terminate)
 
         return Run(
             scales,
             objective_at,
-            starting_picture(*at(scales[0]), options, self._artifacts.mean),
+            lambda index: at(scales[index]).canvas,
+            starting_picture(at(scales[0]), options, self._artifacts.mean),
+            len(parts),
             options,
             lambda: setattr(run_options, "terminate", True),
         )
@@ -240,35 +292,54 @@ class Engine:
 
     def _activations(self, pictures: Sequence[Pixels], pooling: str) -> Activations:
         """Return what gives the activations of pictures of such sizes by one graph."""
-        graph = self._graph("features", Choice.of(pooling), pictures)
+        largest = max(pixels.shape[0] * pixels.shape[1] for pixels in pictures)
+        graph = self._graph("features", Choice.of(pooling), largest)
         return lambda pixels, layers: graph.run(layers, {IMAGE: to_tensor(pixels)})
 
     def _objective(
         self,
-        canvas: Pixels,
-        styles: list[Pixels],
+        scene: Scene,
         options: Options,
         run_options: onnxruntime.RunOptions | None = None,
         query: Tensor | None = None,
     ) -> Objective:
-        choice = self._choice(canvas.shape[0] * canvas.shape[1], options)
+        weighted = weighted_parts(options, scene.division)
+        parts = [one.part for one in weighted]
+        choices = self._choices(scene.pixels, options, parts)
+        canvas, styles = scene.content, [style.pixels for style in scene.styles]
 
-        def graph(kind: Kind, *pictures: Pixels) -> Graph:
-            return self._graph(kind, choice, pictures).within(run_options or self._device.new_run())
+        def graph(kind: Kind, choice: Choice, *pictures: Tensor) -> Graph:
+            largest = max(picture.shape[2] * picture.shape[3] for picture in pictures)
+            found = self._graph(kind, choice, largest)
+            return found.within(run_options or self._device.new_run())
 
-        loading = _in_background(lambda: [graph(kind, canvas) for kind in self._kinds])
-        measure = graph("measure", canvas, *styles)
-        targets = settle_targets(measure, choice.parts, canvas, _weighted(styles, options), query)
-        like, graphs, parts = to_tensor(canvas), loading.result(), weighted_parts(options)
+        loading = _in_background(lambda: [graph(k, choices.j, canvas) for k in self._kinds])
+        plain = graph("measure", choices.plain, canvas, *styles)
+        masked = None
+        if any(style.mask is not None for style in scene.styles):
+            masked = graph("measure", choices.masked, *styles)
+        measuring = Measuring(plain, masked, options.guides)
+        targets = settle_targets(measuring, parts, scene, options, query)
+        constants = {**targets, **guides(parts, scene, options)}
+        evaluate: Evaluate
+        graphs = loading.result()
         if self._kinds == FUSED:
-            return Objective(Fused(graphs[0], targets, like), parts, options)
-        return Objective(Pieces(measure, graphs[0], graphs[1], targets, like), parts, options)
+            evaluate = Fused(graphs[0], constants, canvas)
+        else:
+            same = choices.plain == choices.j
+            measure = plain if same else graph("measure", choices.j, canvas)
+            evaluate = Pieces(measure, graphs[0], graphs[1], constants, canvas)
+        return Objective(evaluate, weighted, options, scene.canvas)
 
-    def _choice(self, pixels: int, options: Options) -> Choice:
+    def _choices(self, pixels: int, options: Options, parts: Sequence[Part]) -> _Choices:
         """Return what graphs a picture of so many pixels is painted with."""
-        parts = [weighted.part for weighted in weighted_parts(options)]
-        block = self._block(pixels)
-        return Choice.of(options.pooling, parts, block, rescaled=options.rescaled)
+        block, plain = self._block(pixels), dict.fromkeys(part.plain for part in parts)
+        return _Choices(
+            *(
+                Choice.of(options.pooling, own, block, rescaled=options.rescaled)
+                for own in (parts, list(plain), masked_parts(parts))
+            )
+        )
 
     def _block(self, pixels: int) -> int:
         """Return the block size for a picture of so many pixels, 0 for plain convolutions."""
@@ -277,12 +348,11 @@ class Engine:
             return WINOGRAD_BLOCK if worth_it else 0
         return WINOGRAD_BLOCK if self._kernel == "winograd" else 0
 
-    def _graph(self, kind: Kind, choice: Choice, pictures: Sequence[Pixels]) -> Graph:
-        """Return a graph to run on these pictures; small ones share the last graphs used."""
+    def _graph(self, kind: Kind, choice: Choice, pixels: int) -> Graph:
+        """Return a graph for pictures of so many pixels; small ones share the last ones used."""
         choice = choice.of_kind(kind)
-        largest = max(pixels.shape[0] * pixels.shape[1] for pixels in pictures)
-        if largest > SMALL_PIXELS:
-            return self._load(kind, choice, largest)
+        if pixels > SMALL_PIXELS:
+            return self._load(kind, choice, pixels)
         return self._graphs.get((kind, choice), lambda: self._load(kind, choice, SMALL_PIXELS))
 
     def _load(self, kind: Kind, choice: Choice, pixels: int) -> Graph:
@@ -314,7 +384,11 @@ def _in_background(call: Callable[[], T]) -> Future[T]:
     return future
 
 
-def _weighted(styles: Sequence[Pixels], options: Options) -> list[tuple[float, Pixels]]:
-    """Return styles with weights of sum 1."""
-    weights = [1.0] * len(styles) if options.style_weights is None else options.style_weights
-    return [(weight / sum(weights), style) for weight, style in zip(weights, styles, strict=True)]
+def _awaited(work: Future[T], canceled: Callable[[], bool]) -> T:
+    """Return what is worked on; where that is canceled, do not wait for what cannot be."""
+    while True:
+        try:
+            return work.result(timeout=_PATIENCE)
+        except TimeoutError:
+            if canceled() and not work.done():
+                raise CanceledError("the run was canceled") from None

@@ -18,14 +18,14 @@ class Fused:
 
     Args:
         graph: the gradient graph; may be shared with others and by threads.
-        targets: its targets, by name.
+        constants: its targets and guides, by name.
         like: a picture, (1, 3, H, W), of the size of those to come.
     """
 
-    def __init__(self, graph: Graph, targets: Mapping[str, Tensor], like: Tensor) -> None:
+    def __init__(self, graph: Graph, constants: Mapping[str, Tensor], like: Tensor) -> None:
         self._graph = graph
         # Placed once, so that on a GPU just the picture and its gradient travel.
-        self._given = graph.placed({**_taken(graph, targets), **graph.layout({IMAGE: like})})
+        self._given = graph.placed({**_taken(graph, constants), **graph.layout({IMAGE: like})})
 
     def __call__(
         self, pixels: Tensor, weights: NDArray[np.float32]
@@ -43,7 +43,7 @@ class Pieces:
         measure: graph of the picture's statistics.
         compare: graph of costs and dJ/dstatistics.
         pullback: graph of dJ/dpicture, given dJ/dstatistics.
-        targets: those of the compare graph, by name.
+        constants: targets of the compare graph, and the guides of the others, by name.
         like: a picture, (1, 3, H, W), of the size of those to come.
     """
 
@@ -52,19 +52,22 @@ class Pieces:
         measure: Graph,
         compare: Graph,
         pullback: Graph,
-        targets: Mapping[str, Tensor],
+        constants: Mapping[str, Tensor],
         like: Tensor,
     ) -> None:
         self._measure, self._compare, self._pullback = measure, compare, pullback
         self._statistics = [name for name in measure.outputs if name in compare.inputs]
-        self._targets = compare.placed(_taken(compare, targets))
-        self._layouts = [graph.placed(graph.layout({IMAGE: like})) for graph in (measure, pullback)]
+        self._targets = compare.placed(_taken(compare, constants))
+        self._given = [
+            graph.placed({**_taken(graph, constants), **graph.layout({IMAGE: like})})
+            for graph in (measure, pullback)
+        ]
 
     def __call__(
         self, pixels: Tensor, weights: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], Tensor]:
         """Return the costs, float32 (n,), and dJ/dpixels."""
-        to_measure, to_pull_back = ({**layout, IMAGE: pixels} for layout in self._layouts)
+        to_measure, to_pull_back = ({**given, IMAGE: pixels} for given in self._given)
         statistics = self._measure.run(self._statistics, to_measure)
         feeds = {**statistics, **self._targets, WEIGHTS: weights}
         compared = self._compare.run(self._compare.outputs, feeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,8 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ortist.engine.canvas import Canvas
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
+from ortist.engine.pictures import WHOLE, Division
 from ortist.engine.recipes import DEFAULT_RECIPE, find_recipe
 from ortist.engine.results import Costs
 from ortist.engine.values import LayerWeights, layer_weights
@@ -33,28 +36,50 @@ class WeightedPart:
     Attributes:
         part: the term and the layer.
         group: what its weight is multiplied by: alpha, beta, tv or 1.
-        weight: within the group.
+        weight: within the group, by layer.
+        share: of the picture that it is of.
     """
 
     part: Part
     group: Group
     weight: float
+    share: float = 1.0
 
 
-def weighted_parts(options: Options) -> tuple[WeightedPart, ...]:
-    """Return what J = alpha·J_content + beta·J_style + tv·J_variation + J_own is the sum of."""
+PROTECTED = "protected"
+"""The guide of content costs where some of the content is protected."""
 
-    def at_layers(term: Term, group: Group, layers: LayerWeights) -> list[WeightedPart]:
+
+def weighted_parts(options: Options, division: Division = WHOLE) -> tuple[WeightedPart, ...]:
+    """Return what J = alpha·J_content + beta·J_style + tv·J_variation + J_own is the sum of.
+
+    The style cost is the sum over all areas, each with its share, so that any pixel counts the
+    same.
+    """
+
+    def at_layers(
+        term: Term, group: Group, layers: LayerWeights, guide: str = "", share: float = 1.0
+    ) -> list[WeightedPart]:
         # In network order, so that equal choices have equal graphs.
         weights = layer_weights(layers)
-        names = [name for name in (*LAYERS, IMAGE) if name in weights]
-        return [WeightedPart(Part(term, name), group, weights[name]) for name in names]
+        parts = [Part(term, name, guide) for name in (*LAYERS, IMAGE) if name in weights]
+        return [WeightedPart(part, group, weights[part.layer], share) for part in parts]
 
+    content, style = TERMS[options.content_cost], TERMS[options.statistic]
+    guide, share = "", 1.0
+    if division.protected is not None:
+        # The mean of the weights of all positions; targets that are matched have them in them.
+        share += (options.protection - 1) * division.protected
+        guide = PROTECTED if content.source == "content" else ""
+    styles = division.shares.items()
+    own = options.terms.items()
     return (
-        *at_layers(TERMS[options.content_cost], "content", content_layers(options)),
-        *at_layers(TERMS[options.statistic], "style", options.style_layers),
+        *at_layers(content, "content", content_layers(options), guide, share),
+        *chain.from_iterable(
+            at_layers(style, "style", options.style_layers, name, share) for name, share in styles
+        ),
         *at_layers(TERMS["variation"], "variation", {IMAGE: 1.0}),
-        *chain.from_iterable(at_layers(t, "own", layers) for t, layers in options.terms.items()),
+        *chain.from_iterable(at_layers(term, "own", layers) for term, layers in own),
     )
 
 
@@ -100,10 +125,18 @@ class Objective:
         evaluate: computes costs and gradients, the costs in the order of the parts.
         parts: what J is the sum of.
         options: alpha, beta and tv.
+        canvas: what is seen of the pixels.
     """
 
-    def __init__(self, evaluate: Evaluate, parts: Sequence[WeightedPart], options: Options) -> None:
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        parts: Sequence[WeightedPart],
+        options: Options,
+        canvas: Canvas | None = None,
+    ) -> None:
         self._evaluate = evaluate
+        self._canvas = canvas or Canvas()
         self._parts = parts
         self._tv = options.tv
         # Costs are told in the order of the options.
@@ -126,7 +159,7 @@ class Objective:
         alpha = self._alpha if alpha is None else alpha
         beta = self._beta if beta is None else beta
         groups = {"content": alpha, "style": beta, "variation": self._tv, "own": 1.0}
-        weights = np.array([groups[part.group] * part.weight for part in self._parts])
+        weights = np.array([groups[one.group] * one.weight * one.share for one in self._parts])
         values, gradient = self._run(pixels, weights * self.factors)
         costs = self._named(values, groups)
         value = costs.total
@@ -151,17 +184,22 @@ class Objective:
     def _run(
         self, pixels: Tensor, weights: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], Tensor]:
+        seen = self._canvas.seen(pixels)
         with np.errstate(over="ignore"):  # an infinite weight gives a cost that says so
-            costs, gradient = self._evaluate(pixels, weights.astype(np.float32))
-        return costs.astype(np.float64), gradient
+            costs, gradient = self._evaluate(seen, weights.astype(np.float32))
+        return costs.astype(np.float64), self._canvas.pulled(gradient)
 
     def _named(self, values: NDArray[np.float64], groups: dict[str, float]) -> Costs:
-        by_group: dict[str, dict[str, float]] = {group: {} for group in groups}
+        by_group: dict[str, dict[str, float]] = {group: defaultdict(float) for group in groups}
         sums = dict.fromkeys(groups, 0.0)
+        areas: dict[str, float] = defaultdict(float)
         for weighted, value in zip(self._parts, values.tolist(), strict=True):
             part, group = weighted.part, weighted.group
-            by_group[group][part.name if group == "own" else part.layer] = value
-            sums[group] += weighted.weight * value
+            name = part.name if group == "own" else part.layer
+            by_group[group][name] += weighted.share * value
+            sums[group] += weighted.weight * weighted.share * value
+            if group == "style" and part.guide:
+                areas[part.guide] += weighted.weight * value
         return Costs(
             total=sum(groups[group] * sums[group] for group in groups),
             content=sums["content"],
@@ -169,5 +207,6 @@ class Objective:
             content_layers={name: by_group["content"][name] for name in self._content},
             style_layers={name: by_group["style"][name] for name in self._style},
             total_variation=sums["variation"],
-            own_terms=by_group["own"],
+            own_terms=dict(by_group["own"]),
+            regions=dict(areas),
         )

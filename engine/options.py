@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from ortist.engine.color import COLORS
+from ortist.engine.guides import REACHES
 from ortist.engine.images import MAX_PIXELS, MIN_SIDE, ImageSource
 from ortist.engine.schedule import Schedule
 from ortist.engine.values import (
@@ -21,6 +23,7 @@ from ortist.engine.values import (
     Layers,
     LayerWeights,
     Number,
+    PerStyle,
     Shares,
     Start,
     Terms,
@@ -112,14 +115,17 @@ class Options:
     height: int | None = _option(
         None, Whole(MIN_SIDE), _SIZE, "Height in pixels, in place of the size, as the width."
     )
-    style_scale: float = _option(
+    style_scale: float | Sequence[float] = _option(
         1.0,
-        Number(
-            f"numbers above 0 up to {MAX_STYLE_SCALE:g}", lambda scale: 0 < scale <= MAX_STYLE_SCALE
+        PerStyle(
+            Number(
+                f"numbers above 0 up to {MAX_STYLE_SCALE:g}",
+                lambda scale: 0 < scale <= MAX_STYLE_SCALE,
+            )
         ),
         _SIZE,
         "Size of the style picture relative to the painting's (1: the same area); larger gives"
-        " larger strokes.",
+        " larger strokes. One for all style pictures, or one for each, those of regions last.",
     )
     style_crop: float = _option(
         0.0,
@@ -233,6 +239,27 @@ class Options:
         "Weight of a style picture, one per picture, by which their statistics are averaged; all"
         " the same by default.",
         flag="--style-weight",
+    )
+    color: str = _option(
+        "style",
+        Choice(COLORS),
+        _COSTS,
+        "Which colors: those of the style; luminance, the content's, while only light and dark are"
+        " painted; after, the content's, put back at the end; or match, the style's after they got"
+        " the mean and covariance of the content's.",
+    )
+    guides: str = _option(
+        "inside",
+        Choice(REACHES),
+        _COSTS,
+        "Which positions of a layer count for a region: inside, those that see nothing else, as far"
+        " as there are enough; or average, all by their share of it.",
+    )
+    protection: float = _option(
+        5.0,
+        Number("finite numbers from 1", lambda weight: weight >= 1),
+        _COSTS,
+        "How many times the content counts where it is protected by a mask.",
     )
     pooling: str = _option(
         "average",

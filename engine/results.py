@@ -43,6 +43,8 @@ class Costs:
         total_variation: unweighted total variation cost.
         own_terms: unweighted costs of :attr:`Options.terms <ortist.engine.Options.terms>`, by
             ``<term>/<layer>``.
+        regions: style cost of each region that has a style, by its number from 1 on, and of the
+            ``rest`` if there is one; ``style`` is their mean by share of the picture.
     """
 
     total: float
@@ -52,6 +54,7 @@ class Costs:
     style_layers: Mapping[str, float]
     total_variation: float
     own_terms: Mapping[str, float] = field(default_factory=dict)
+    regions: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

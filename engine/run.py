@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.adam import Adam
+from ortist.engine.canvas import Canvas
 from ortist.engine.errors import InputError, NonFiniteCostError
 from ortist.engine.lbfgs import LBFGS
-from ortist.engine.objective import Evaluation, Objective, weighted_parts
+from ortist.engine.objective import Evaluation, Objective
 from ortist.engine.optimizer import Optimizer, State, Tensor
 from ortist.engine.options import Options
 from ortist.engine.results import Costs, Result, Step
@@ -48,7 +49,9 @@ class Run(Iterator[Step]):
         objective_at: returns what is minimized at a scale, given its number and the picture that
             came of the scale before, in the size of this one, None at the first; called when the
             scale is reached.
+        canvas_at: returns what is seen of what is optimized at a scale, given its number.
         start: float32 (1, 3, H, W) in the size of the first scale.
+        parts: how many costs J is the sum of.
         options: how to optimize.
         cancel: ends the evaluation under way.
 
@@ -62,7 +65,9 @@ class Run(Iterator[Step]):
         self,
         scales: Sequence[Scale],
         objective_at: Callable[[int, Tensor | None], Objective],
+        canvas_at: Callable[[int], Canvas],
         start: Tensor,
+        parts: int,
         options: Options,
         cancel: Callable[[], None],
     ) -> None:
@@ -74,6 +79,9 @@ class Run(Iterator[Step]):
         self.cancel = cancel
         """End the run, amid an evaluation; any thread may call this. ``picture`` stays."""
         self._objective_at = objective_at
+        self._canvas_at = canvas_at
+        self._canvas = canvas_at(0)
+        self._parts = parts
         self._start = start  # of the scale
         self._options = options
         names = ("alpha", "beta", "learning_rate")
@@ -90,7 +98,7 @@ class Run(Iterator[Step]):
     @property
     def picture(self) -> Tensor:
         """The picture so far, float32 (1, 3, H, W), RGB, nominally 0..255, not clipped."""
-        return self._optimizer.picture
+        return self._canvas.picture(self._optimizer.picture)
 
     def __next__(self) -> Step:
         """Evaluate once and let the optimizer step."""
@@ -111,7 +119,7 @@ class Run(Iterator[Step]):
             **vars(costs),
             iteration=self._iteration,
             seconds=seconds,
-            pixels=self._optimizer.picture,
+            pixels=self.picture,
             scale=self._scale + 1,
             scales=len(self.scales),
         )
@@ -159,6 +167,7 @@ class Run(Iterator[Step]):
         self._last_good, self._last_good_step = last_good, last_good_step
         self._factors, self._start = state.get("factors"), start
         self._objective = None
+        self._canvas = self._canvas_at(scale)
 
     def _check_pictures(self, state: State, scale: Scale) -> None:
         """Raise ValueError unless all pictures of a state have the type and size of the scale's."""
@@ -170,7 +179,7 @@ class Run(Iterator[Step]):
             if picture and (value.dtype != np.float32 or value.shape != (1, 3, height, width)):
                 raise ValueError(f"{name} is {value.dtype} {list(value.shape)}")
         factors = state.get("factors")
-        if factors is not None and factors.shape != (len(weighted_parts(self._options)),):
+        if factors is not None and factors.shape != (self._parts,):
             raise ValueError(f"factors are {list(factors.shape)}")
 
     def _grow(self) -> None:
@@ -180,6 +189,7 @@ class Run(Iterator[Step]):
         self._scale += 1
         scale = self.scales[self._scale]
         self._left = scale.steps
+        self._canvas = self._canvas_at(self._scale)
         optimizer = self._optimizer
         optimizer.resize(scale.width, scale.height)
         if self._options.optimizer == "lbfgs" and scale.steps >= GRAIN_STEPS:
@@ -191,7 +201,8 @@ class Run(Iterator[Step]):
     def _reached(self) -> Objective:
         """Return what is minimized at this scale."""
         if self._objective is None:
-            self._objective = self._objective_at(self._scale, self._start if self._scale else None)
+            painted = self._canvas.seen(self._start) if self._scale else None
+            self._objective = self._objective_at(self._scale, painted)
             if self._options.normalize:
                 if self._factors is None:
                     shaken = _shaken(self._start, self._options.seed)
@@ -226,7 +237,7 @@ class Run(Iterator[Step]):
             f"{what if finite else f'the cost is {evaluation.value} at'} step {self._iteration};"
             f" the picture is that of step {self._last_good_step}:"
             " try a smaller learning rate or smaller weights",
-            Result(self._last_good, tuple(self.history), self.seconds),
+            Result(self._canvas.picture(self._last_good), tuple(self.history), self.seconds),
         )
 
 

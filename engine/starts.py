@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ortist.engine.images import read_image, resize_image, to_tensor
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import INITS, Options
+from ortist.engine.pictures import Scene, Style
 
 NOISE_RANGE = 20.0
 """The noise start draws from uniform(-20, 20), as the reference notebook."""
@@ -42,21 +42,15 @@ def read_start(options: Options) -> Options:
     return replace(options, init=pixels.copy() if pixels is options.init else pixels)
 
 
-def starting_picture(
-    content: NDArray[np.uint8],
-    styles: Sequence[NDArray[np.uint8]],
-    options: Options,
-    mean: tuple[float, float, float],
-) -> Tensor:
+def starting_picture(scene: Scene, options: Options, mean: tuple[float, float, float]) -> Tensor:
     """Return the picture that the optimization starts from, float32 (1, 3, H, W).
 
     Args:
-        content: the content in the size to paint, uint8 (H, W, 3).
-        styles: the style pictures, uint8 (H', W', 3).
+        scene: content and styles in the size to paint.
         options: ``init``, ``noise_ratio``, ``seed`` and ``max_pixels`` count.
         mean: color that the network subtracts.
     """
-    height, width = content.shape[:2]
+    height, width = scene.content.shape[2:]
     color = np.array(mean, np.float32).reshape(1, 3, 1, 1)
     generator = np.random.default_rng(options.seed)
     shape = (1, 3, height, width)
@@ -64,7 +58,7 @@ def starting_picture(
         pixels = read_image(options.init, name="init image", max_pixels=options.max_pixels)
         return to_tensor(resize_image(pixels, width, height))
     if options.init == "content":
-        return to_tensor(content)
+        return scene.content
     if options.init == "blank":
         return np.broadcast_to(color, shape).copy()
     if options.init == "uniform":
@@ -72,11 +66,11 @@ def starting_picture(
     if options.init == "normal":
         return color + generator.normal(0, NORMAL_DEVIATION, shape).astype(np.float32)
     if options.init == "style":
-        return _colored_noise(styles, shape, generator)
+        return _colored_noise(scene.styles, shape, generator)
     noise = generator.uniform(-NOISE_RANGE, NOISE_RANGE, shape).astype(np.float32)
     ratio = np.float32(options.noise_ratio)
     # The notebook mixes mean-subtracted pixels; zero noise is the mean color.
-    return ratio * (noise + color) + (1 - ratio) * to_tensor(content)
+    return ratio * (noise + color) + (1 - ratio) * scene.content
 
 
 def grained(picture: Tensor, seed: int) -> Tensor:
@@ -86,14 +80,13 @@ def grained(picture: Tensor, seed: int) -> Tensor:
 
 
 def _colored_noise(
-    styles: Sequence[NDArray[np.uint8]],
-    shape: tuple[int, int, int, int],
-    generator: np.random.Generator,
+    styles: Sequence[Style], shape: tuple[int, int, int, int], generator: np.random.Generator
 ) -> Tensor:
     """Return normal noise with the mean and covariance of the colors of the styles."""
-    colors = np.concatenate([style.reshape(-1, 3) for style in styles]).astype(np.float64)
-    values, vectors = np.linalg.eigh(np.cov(colors.T))
+    colors = np.concatenate([style.pixels.reshape(3, -1) for style in styles], axis=1)
+    values, vectors = np.linalg.eigh(np.cov(colors.astype(np.float64)))
     root = vectors * np.sqrt(np.maximum(values, 0))
     noise = np.einsum("ij,njhw->nihw", root, generator.normal(0, 1, shape))
-    picture: Tensor = (noise + colors.mean(axis=0).reshape(1, 3, 1, 1)).astype(np.float32)
+    mean = colors.mean(axis=1, dtype=np.float64).reshape(1, 3, 1, 1)
+    picture: Tensor = (noise + mean).astype(np.float32)
     return picture

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from ortist.engine.images import resize_tensor, to_tensor
+from ortist.engine.guides import at_layer, roots
+from ortist.engine.images import resize_tensor
 from ortist.engine.optimizer import Tensor
-from ortist.engine.pictures import Pixels
+from ortist.engine.options import Options
+from ortist.engine.pictures import Scene, Style
 from ortist.engine.scales import Scale
 from ortist.engine.sessions import Graph
-from ortist.export.costs.term import Part
+from ortist.export.costs import TERMS
+from ortist.export.costs.term import Matched, Part, Protected
 from ortist.models.interface import TARGET
 from ortist.models.layers import IMAGE
 
+Statistics: TypeAlias = Mapping[str, Tensor]
+"""By the names ``<part>/<statistic>``, of parts without guides."""
 _limiting = threading.Lock()
 """Held while NumPy has one thread: the number is the process's, and is set back to what it was."""
 PAINTED = 0.1
@@ -24,23 +31,79 @@ PAINTED = 0.1
 With more the content is lost over the scales; without any, what is even in it, a sky say, has one
 match all over, seen as a pattern.
 """
-Weighted = tuple[float, Pixels]
+STYLE = "style"
+"""The guide by which graphs measure styles that count in part."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """By what statistics are measured.
+
+    Attributes:
+        plain: the measure graph of parts without guides.
+        masked: that of :func:`masked_parts`, if a style has a mask.
+        reach: of masks, one of :data:`~ortist.engine.guides.REACHES`.
+    """
+
+    plain: Graph
+    masked: Graph | None = None
+    reach: str = Options.guides
+
+    def of(self, parts: Sequence[Part], picture: Tensor) -> Statistics:
+        """Return what parts measure of a picture all of which counts."""
+        return _measured(self.plain, [part.plain for part in parts], picture, {})
+
+    def of_style(self, parts: Sequence[Part], style: Style) -> Statistics:
+        """Return what parts measure of a style, of what counts of it if they can be guided."""
+        mask, guided = style.mask, masked_parts(parts)
+        if mask is None or self.masked is None:
+            return self.of(parts, style.pixels)
+        found = {part.roots: roots(at_layer(mask, part.layer, self.reach)) for part in guided}
+        masked = _measured(self.masked, guided, style.pixels, found)
+        whole = [part for part in parts if not _can_be_guided(part)]
+        own = {name.replace(f"@{STYLE}/", "/"): value for name, value in masked.items()}
+        return {**self.of(whole, style.pixels), **own}
+
+
+def masked_parts(parts: Sequence[Part]) -> list[Part]:
+    """Return those parts that can be guided, each layer once, as they measure part of a style."""
+    guided = (part._replace(guide=STYLE) for part in parts if _can_be_guided(part))
+    return list(dict.fromkeys(guided))
+
+
+def _can_be_guided(part: Part) -> bool:
+    return part.term.source == "style" and TERMS.get(part.term.name) is part.term
+
+
+def guides(parts: Sequence[Part], scene: Scene, options: Options) -> dict[str, Tensor]:
+    """Return the roots of the weights of positions by which parts are guided, by their names."""
+    found: dict[str, Tensor] = {}
+    areas = {area.name: area.mask for area in scene.areas}
+    for part in parts:
+        mask = areas.get(part.guide)
+        if part.guide and mask is not None:
+            found[part.roots] = roots(at_layer(mask, part.layer, options.guides))
+        elif part.guide and scene.protected is not None:
+            kept = at_layer(scene.protected, part.layer, "average")
+            weights = 1 + np.float32(options.protection - 1) * kept
+            found[part.roots] = roots(weights, weights.size)
+    return found
 
 
 def settle_targets(
-    graph: Graph,
+    measuring: Measuring,
     parts: Sequence[Part],
-    content: Pixels,
-    styles: Sequence[Weighted],
+    scene: Scene,
+    options: Options,
     query: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return the targets of all parts, by the names that compare and gradient graphs take them by.
 
     Args:
-        graph: the measure graph of the parts.
+        measuring: by what statistics are measured.
         parts: what J is the sum of.
-        content: the content in the size to paint, uint8 (H, W, 3).
-        styles: style pictures with their weights, of sum 1, by which statistics are averaged.
+        scene: content and styles in the size to paint.
+        options: ``guides`` and ``protection`` count.
         query: what the styles are matched with, float32 (1, 3, H, W); the content by default.
     """
     from threadpoolctl import threadpool_limits  # imported late: it looks at all libraries
@@ -49,20 +112,22 @@ def settle_targets(
         [part for part in parts if part.term.source == source]
         for source in ("content", "style", "match")
     )
-    canvas = to_tensor(content)
-    seen = _measured(graph, kept if query is not None else kept + matched, canvas)
-    sought = seen if query is None else _measured(graph, matched, query)
-    styled = [_measured(graph, blended + matched, to_tensor(style)) for _, style in styles]
-    shares = [share for share, _ in styles]
+    needed = kept if query is not None and scene.is_plain else kept + matched
+    seen = measuring.of(needed, scene.content)
+    sought = seen if query is None else measuring.of(matched, query)
+    styled = [
+        [measuring.of_style(blended + matched, style) for style in area.styles]
+        for area in scene.areas
+    ]
     # NumPy's threads wait for one another without rest: to decompose a matrix of 512 columns takes
     # them 20 ms, but tens of seconds where other work has the cores.
     with _limiting, threadpool_limits(limits=1, user_api="blas"):
-        settled = {part: part.term.settle(part.own(seen)) for part in kept}
+        weights = guides(kept, scene, options)
+        settled = {part: part.term.settle(_weighted(part, seen, weights)) for part in kept}
         for part in blended:
-            settled[part] = part.term.settle(_mean([part.own(one) for one in styled], shares))
+            settled[part] = part.term.settle(_blended(part, scene, styled))
         for part in matched:
-            owns = [part.own(one) for one, share in zip(styled, shares, strict=True) if share]
-            settled[part] = part.term.match(part.own(sought), owns)
+            settled[part] = _matched(part, scene, options, (seen, sought), styled)
     return {
         f"{TARGET}/{part.name}/{name}": np.asarray(value, np.float32)
         for part, targets in settled.items()
@@ -70,32 +135,79 @@ def settle_targets(
     }
 
 
-def mixed(content: Pixels, painted: Tensor, before: Scale) -> Tensor:
+def mixed(content: Tensor, painted: Tensor, before: Scale) -> Tensor:
     """Return what styles are matched with at a scale but the first, float32 (1, 3, H, W).
 
     It is the content and, for a share of PAINTED, what was painted with the content's detail that
     the scale before was too small to have.
 
     Args:
-        content: the content in the size to paint, uint8 (H, W, 3).
+        content: the content in the size to paint, float32 (1, 3, H, W).
         painted: the picture that came of the scale before, enlarged to that size.
         before: the scale before.
     """
-    picture = to_tensor(content)
-    height, width = content.shape[:2]
-    coarse = resize_tensor(resize_tensor(picture, before.width, before.height), width, height)
-    return picture + np.float32(PAINTED) * (painted - coarse)
+    height, width = content.shape[2:]
+    coarse = resize_tensor(resize_tensor(content, before.width, before.height), width, height)
+    return content + np.float32(PAINTED) * (painted - coarse)
 
 
-def _measured(graph: Graph, parts: Sequence[Part], picture: Tensor) -> dict[str, Tensor]:
-    """Return what the parts measure of a picture."""
+def _measured(
+    graph: Graph, parts: Sequence[Part], picture: Tensor, more: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return what the parts measure of a picture, given the guides that the graph takes."""
     prefixes = tuple(f"{part.name}/" for part in parts)
     names = [name for name in graph.outputs if name.startswith(prefixes)]
     image = {IMAGE: picture}
-    return graph.run(names, {**image, **graph.layout(image)}) if names else {}
+    return graph.run(names, {**image, **graph.layout(image), **more}) if names else {}
 
 
-def _mean(statistics: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
+def _weighted(part: Part, seen: Statistics, weights: Mapping[str, Tensor]) -> Statistics:
+    """Return a part's statistics, activations, by the weights of its guide if it has one."""
+    own = part.plain.own(seen)
+    return {name: value * weights[part.roots] for name, value in own.items()} if part.guide else own
+
+
+def _blended(part: Part, scene: Scene, styled: Sequence[Sequence[Statistics]]) -> Statistics:
+    """Return the mean of a part's statistics over the styles of its area, or of all areas."""
+    owns, shares = [], []
+    for area, statistics in zip(scene.areas, styled, strict=True):
+        if part.guide in ("", area.name):
+            # A whole number where there is one area, so that nothing is rounded.
+            weight = 1.0 if part.guide or area.mask is None else float(area.mask.mean())
+            owns += [part.plain.own(one) for one in statistics]
+            shares += [weight * style.share for style in area.styles]
+    return _mean(owns, shares if len(scene.areas) == 1 else [one / sum(shares) for one in shares])
+
+
+def _matched(
+    part: Part,
+    scene: Scene,
+    options: Options,
+    pictures: tuple[Statistics, Statistics],
+    styled: Sequence[Sequence[Statistics]],
+) -> Statistics:
+    """Return targets that are found among the styles that have a share.
+
+    Args:
+        part: whose targets.
+        scene: what is painted.
+        options: ``protection`` counts.
+        pictures: statistics of the content, and of what is sought.
+        styled: those of the styles of all areas.
+    """
+    content, sought = (part.own(statistics) for statistics in pictures)
+    areas = []
+    for area, statistics in zip(scene.areas, styled, strict=True):
+        pairs = zip(area.styles, statistics, strict=True)
+        shared = [(part.own(one), style.mask) for style, one in pairs if style.share]
+        areas.append(Matched(area.mask, [own for own, _ in shared], [mask for _, mask in shared]))
+    if scene.is_plain:
+        return part.term.match(sought, areas[0].styles)
+    protected = Protected(content, scene.protected, options.protection)
+    return part.term.match_areas(sought, areas, protected)
+
+
+def _mean(statistics: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
     """Return the weighted mean of the statistics of several pictures."""
     means = dict(statistics[0])
     if len(shares) > 1:

@@ -214,6 +214,34 @@ class Shares(Kind):
         return [_number(float, entry) for entry in text]
 
 
+@dataclass(frozen=True)
+class PerStyle(Kind):
+    """One number for all style pictures, or one for each.
+
+    Attributes:
+        number: what each may be.
+    """
+
+    number: Number
+    metavar = "X"
+    several: ClassVar[bool] = True
+
+    def accepted(self, name: str, value: Any) -> float | tuple[float, ...]:
+        """Return the number, also if it is the only one of several, or all."""
+        if isinstance(value, Real):
+            return self.number.accepted(name, value)
+        members = _members(name, value, "are a number and a sequence of numbers")
+        numbers = tuple(self.number.accepted(name, number) for number in members)
+        if not numbers:
+            raise InputError(f"{name} is empty, accepted are a number and a sequence of numbers")
+        return numbers[0] if len(numbers) == 1 else numbers
+
+    def read(self, name: str, text: Sequence[str]) -> Any:
+        """Return the numbers, or the only one; what is none as text."""
+        numbers = [self.number.read(name, entry) for entry in text]
+        return numbers[0] if len(numbers) == 1 else numbers
+
+
 class Start(Kind):
     """One of some words, or a picture, which is looked at where it is read."""
 

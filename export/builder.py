@@ -21,7 +21,7 @@ class GraphBuilder:
     """Appends nodes to a copy of ``model``.
 
     Element types and shapes of all tensors are inferred once, at the start; those of appended
-    nodes are not known to :meth:`shape` and :meth:`element_type`.
+    nodes are not known to :meth:`shape` and :meth:`element_type` unless they are stated.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -107,6 +107,7 @@ class GraphBuilder:
         """Write down a shape that inference does not find out."""
         info = helper.make_tensor_value_info(tensor, element_type, shape)
         self.graph.value_info.append(info)
+        self._types[tensor] = info.type.tensor_type
 
     def unused(self, name: str) -> str:
         """Return ``name``, with a number appended if a tensor already has that name."""

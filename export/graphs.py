@@ -11,6 +11,7 @@ With s the statistics of a picture x, s = measure(x), and J = Σ weight·cost(s,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from onnx import ModelProto, helper
 
@@ -111,8 +112,18 @@ def _measured(builder: GraphBuilder, parts: Sequence[Part]) -> dict[str, str]:
     return {
         f"{part.name}/{name}": tensor
         for part in parts
-        for name, tensor in part.term.measure(builder, part.layer).items()
+        for name, tensor in part.term.measure(*_of(builder, part)).items()
     }
+
+
+def _of(builder: GraphBuilder, part: Part) -> tuple[Any, ...]:
+    """Return the arguments to measure with, the roots of a guide's weights among them."""
+    if not part.guide:
+        return builder, part.layer
+    if not builder.knows(part.roots):
+        kind = builder.element_type(part.layer)
+        builder.add_input(part.roots, [1, 1, None, None], kind)
+    return builder, part.layer, part.roots
 
 
 def _measuring(features: ModelProto, parts: Sequence[Part]) -> tuple[ModelProto, dict[str, Shape]]:

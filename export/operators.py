@@ -101,11 +101,17 @@ def sum_pool_grad(e: Emitter, g: str, x: str, *, kernel_shape: Sequence[int]) ->
     return e.pad_end(repeated, x)
 
 
+def weighted(e: Emitter, x: str, w: str) -> str:
+    """x·w of x (1, C, H, W) and w (1, 1, H, W), one weight for each position; w is constant."""
+    return e.op("Mul", x, w)
+
+
 OPERATORS: dict[str, Callable[..., str]] = {
     "ConvInputGrad": conv_input_grad,
     "MaxPoolGrad": max_pool_grad,
     "ReluGrad": relu_grad,
     "SumPoolGrad": sum_pool_grad,
     "SumSquares": sum_squares,
+    "Weighted": weighted,
 }
 """The name of each operator and what emits its standard nodes."""

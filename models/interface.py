@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ortist.models.keys import GraphKey, Kind
 from ortist.models.layers import IMAGE, IMAGE_CHANNELS, LAYER_CHANNELS
 
 COSTS, GRADIENT, WEIGHTS = "costs", "gradient", "weights"
-TARGET, SLOPE = "target", "slope"
-"""What the names of targets, and of derivatives of J by statistics, begin with."""
+TARGET, SLOPE, GUIDE = "target", "slope", "guide"
+"""What the names of targets, of derivatives of J by statistics, and of guides begin with.
+
+A guide, (1, 1, H, W), is of positions of a layer: the roots of the weights by which they count.
+"""
 COSTS_KEY = "ortist.costs"
 """Metadata entry of graphs with costs: their names, in order, between spaces."""
 
@@ -44,7 +47,11 @@ class Interface:
 
 
 def interface(
-    kind: Kind, key: GraphKey, statistics: Mapping[str, Shapes], targets: Mapping[str, Shapes]
+    kind: Kind,
+    key: GraphKey,
+    statistics: Mapping[str, Shapes],
+    targets: Mapping[str, Shapes],
+    guides: Iterable[str] = (),
 ) -> Interface:
     """Return the interface of a graph.
 
@@ -53,6 +60,7 @@ def interface(
         key: what it is made for.
         statistics: the shapes of the statistics of each part that states them, by its name.
         targets: those of its targets.
+        guides: names of all guides.
     """
     image: Shapes = {IMAGE: _PICTURE}
     if kind == "features":
@@ -68,14 +76,15 @@ def interface(
     weights: Shapes = {WEIGHTS: (count,)}
     costs: Shapes = {COSTS: (count,)}
     gradient: Shapes = {GRADIENT: _PICTURE}
+    guided: Shapes = {**image, **dict.fromkeys(guides, (1, 1, None, None))}
     if kind == "measure":
-        return Interface(image, measured, (), more, key.block)
+        return Interface(guided, measured, (), more, key.block)
     if kind == "compare":
         taken = {**weights, **measured, **compared}
         return Interface(taken, {**costs, **slopes}, more + more_targets, more_slopes, 0, parts)
     if kind == "pullback":
-        return Interface({**image, **slopes}, gradient, more_slopes, (), key.block)
-    taken = {**image, **weights, **compared}
+        return Interface({**guided, **slopes}, gradient, more_slopes, (), key.block)
+    taken = {**guided, **weights, **compared}
     return Interface(taken, {**costs, **gradient}, more_targets, (), key.block, parts)
 
 

@@ -512,7 +512,7 @@ def test_a_provider_that_does_not_start_is_an_error_or_gives_way_to_the_cpu(
 
 
 def test_a_run_that_fails_is_one_line(engine: Engine) -> None:
-    graph = engine._graph("features", Choice.of("average"), [CONTENT])
+    graph = engine._graph("features", Choice.of("average"), CONTENT.size)
     with pytest.raises(OrtistError, match=r"cannot run .*average-features\.onnx: ") as caught:
         graph.run(["conv1_1"], {"image": np.zeros((3, 24, 32), np.float32)})
     assert "\n" not in str(caught.value)

@@ -19,6 +19,7 @@ from ortist.engine.engine import Engine
 from ortist.engine.images import to_tensor
 from ortist.engine.objective import Evaluation
 from ortist.engine.options import Options
+from ortist.engine.pictures import Scene
 from ortist.export.differentiate import differentiate
 
 Pixels = NDArray[np.uint8]
@@ -62,7 +63,8 @@ def engine(kernel: str) -> Engine:
 def evaluate(kernel: str, case: str, styles: Sequence[str], options: Options) -> Evaluation:
     """J and its gradient at the picture of ``case``, as a run has them."""
     pictures = [REFERENCE[f"{style}/style"] for style in styles]
-    objective = engine(kernel)._objective(REFERENCE[f"{case}/content"], pictures, options)
+    scene = Scene.whole(REFERENCE[f"{case}/content"], pictures, options.style_weights)
+    objective = engine(kernel)._objective(scene, options)
     return objective.evaluate(picture(case, "image"))
 
 

@@ -350,6 +350,27 @@ EDGES = {
         "float y",
         "p = CONV (x, W, b) m = AveragePool HALF (p) y = ortist.SumSquares (m)",
     ),
+    "positions weighted, with what is outside": (
+        "float[16,16] y, float[16,1] z",
+        "p = CONV (x, W, b) f = ortist.Weighted (p, weights) q = Reshape (f, rows)"
+        " t = Transpose <perm = [1, 0]> (q) y = MatMul (q, t)"
+        " g = ortist.Weighted (f, weights) r = Reshape (g, rows)"
+        " z = ReduceSum <keepdims = 1> (r, along)",
+    ),
+    "positions weighted, each 2×2 the same": (
+        "float[1,16,h,w] y",
+        "p = CONV (x, W, b) m = AveragePool HALF (p)"
+        " g = ortist.SumPoolGrad <kernel_shape = [2, 2]> (m, p) y = ortist.Weighted (g, weights)",
+    ),
+    "positions weighted of what is pooled": (
+        "float[1,16,i,j] y",
+        "p = CONV (x, W, b) m = AveragePool HALF (p) n = AveragePool HALF (weights)"
+        " y = ortist.Weighted (m, n)",
+    ),
+    "positions weighted of what is not in blocks": (
+        "float[1,16,h,w] y",
+        "y = ortist.Weighted (x, weights)",
+    ),
     "a tensor that only a subgraph reads": (
         "float[1,16,h,w] y",
         "p = CONV (x, W, b) y = If (yes) <then_branch = t () => (float[1,16,h,w] o)"
@@ -368,6 +389,7 @@ def test_graphs_at_the_edges_of_what_is_lowered(outputs: str, body: str) -> None
         "V": random.normal(0, 0.1, (3, 16, 3, 3)),
         "U": random.normal(0, 0.1, (16, 3, 3, 3)),
         "b": random.uniform(1, 2, 16),
+        "weights": np.random.default_rng(6).uniform(0, 1, (1, 1, 19, 21)),
     }
     feeds = {name: value.astype(np.float32) for name, value in feeds.items()}
     constants: dict[str, Array] = {
@@ -381,7 +403,8 @@ def test_graphs_at_the_edges_of_what_is_lowered(outputs: str, body: str) -> None
         "yes": np.array(True),
     }
     signature = (
-        "float[1,16,h,w] x, float[16,16,3,3] W, float[3,16,3,3] V, float[16,3,3,3] U, float[16] b"
+        "float[1,16,h,w] x, float[16,16,3,3] W, float[3,16,3,3] V, float[16,3,3,3] U, float[16] b,"
+        " float[1,1,h,w] weights"
     )
     versions = '<ir_version: 9, opset_import: ["": 18, "ortist": 1]>'
     model = onnx.parser.parse_model(f"{versions} g ({signature}) => ({outputs}) {{ {text} }}")

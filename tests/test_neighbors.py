@@ -14,8 +14,10 @@ from torch.nn import functional
 
 from ortist.engine import Engine, InputError, Options
 from ortist.engine.images import resize_tensor, to_tensor
+from ortist.engine.objective import weighted_parts
+from ortist.engine.pictures import Area, Scene, Style
 from ortist.engine.scales import Scale
-from ortist.engine.targets import PAINTED, mixed, settle_targets
+from ortist.engine.targets import PAINTED, Measuring, mixed, settle_targets
 from ortist.export.costs.neighbors import (
     LAYERS,
     PLACES,
@@ -28,19 +30,19 @@ from ortist.export.costs.neighbors import (
 
 Pixels = NDArray[np.uint8]
 NEIGHBORS = Options(content_cost="neighbors", alpha=1, beta=0, style_layers=["conv1_1"])
+PARTS = [weighted.part for weighted in weighted_parts(NEIGHBORS)]
 RANDOM = np.random.default_rng(4)
 
 
 def measured(pixels: Pixels) -> dict[str, NDArray[np.float32]]:
     """Return the parts of hypercolumns as the engine measures them."""
-    engine = Engine("cpu", 1)
-    choice = engine._choice(pixels.size, NEIGHBORS)
-    graph = engine._graph("measure", choice, [pixels])
-    prefix = f"{choice.parts[0].name}/"
-    names = [name for name in graph.outputs if name.startswith(prefix)]
-    image = {"image": to_tensor(pixels)}
-    found = graph.run(names, {**image, **graph.layout(image)})
-    return {name.removeprefix(prefix): value for name, value in found.items()}
+    found = measuring(Engine("cpu", 1)).of(PARTS[:1], to_tensor(pixels))
+    return PARTS[0].own(found)
+
+
+def measuring(engine: Engine) -> Measuring:
+    choice = engine._choices(10_000, NEIGHBORS, PARTS).plain
+    return Measuring(engine._graph("measure", choice, 10_000))
 
 
 def whole(targets: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -71,16 +73,15 @@ def hypercolumns(image: torch.Tensor) -> torch.Tensor:
 def test_cost_and_gradient_are_those_of_autograd(size: tuple[int, int], kernel: str) -> None:
     content, style, image = (picture(*size, seed) for seed in range(3))
     engine = Engine("cpu", 2, kernel=kernel)
-    choice = engine._choice(size[0] * size[1], NEIGHBORS)
-    measure = engine._graph("measure", choice, [content, style])
-    targets = settle_targets(measure, choice.parts, content, [(1.0, style)])
+    scene = Scene.whole(content, [style])
+    targets = settle_targets(measuring(engine), PARTS, scene, NEIGHBORS)
     target = whole({name: value for name, value in targets.items() if "neighbors" in name})
     pixels = torch.tensor(to_tensor(image)).double().requires_grad_()
     expected = 1 - functional.cosine_similarity(
         hypercolumns(pixels), torch.tensor(target).double(), dim=1
     )
     (slope,) = torch.autograd.grad(expected.mean(), pixels)
-    found = engine._objective(content, [style], NEIGHBORS).evaluate(to_tensor(image))
+    found = engine._objective(scene, NEIGHBORS).evaluate(to_tensor(image))
     assert found.costs.content == pytest.approx(expected.mean().item(), rel=3e-6)
     assert found.costs.content_layers == {"image": found.costs.content}
     error = found.gradient - slope.numpy()
@@ -112,9 +113,9 @@ def test_targets_are_columns_of_styles_that_count() -> None:
 
     def targets(styles: list[tuple[float, Pixels]]) -> Any:
         engine = Engine("cpu", 1)
-        choice = engine._choice(40 * 48, NEIGHBORS)
-        measure = engine._graph("measure", choice, [content])
-        found = settle_targets(measure, choice.parts, content, styles)
+        own = [Style(to_tensor(style), share) for share, style in styles]
+        scene = Scene(to_tensor(content), [Area("", own)])
+        found = settle_targets(measuring(engine), PARTS, scene, NEIGHBORS)
         target = whole({name: value for name, value in found.items() if "neighbors" in name})
         return target.reshape(target.shape[1], -1).T
 
@@ -172,9 +173,11 @@ def test_what_is_matched_later_has_a_share_of_what_was_painted() -> None:
     content = picture(32, 40, 1)
     before = Scale(20, 16, 1)
     own = resize_tensor(resize_tensor(to_tensor(content), 20, 16), 40, 32)
-    np.testing.assert_allclose(mixed(content, own, before), to_tensor(content), atol=1e-4)
     np.testing.assert_allclose(
-        mixed(content, own + 8, before), to_tensor(content) + 8 * PAINTED, atol=1e-4
+        mixed(to_tensor(content), own, before), to_tensor(content), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        mixed(to_tensor(content), own + 8, before), to_tensor(content) + 8 * PAINTED, atol=1e-4
     )
 
 

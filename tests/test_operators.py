@@ -13,12 +13,14 @@ from ortist.export.differentiate import differentiate
 from ortist.export.operators import OPERATORS, expand
 
 NETWORK = """<ir_version: 10, opset_import: ["": 18, "ortist": 1]>
-g (float[1,2,h,w] x, float[4,2,3,3] W) => (float J) <float[1,4,h,w] p> {
+g (float[1,2,h,w] x, float[4,2,3,3] W, float[1,1,i,j] s) => (float J)
+  <float[1,4,h,w] p, float[1,4,i,j] v> {
     p = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, W)
     a = Relu (p)
     m = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (a)
     n = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (m)
-    J = ortist.SumSquares (n)
+    v = ortist.Weighted (n, s)
+    J = ortist.SumSquares (v)
 }"""
 
 
@@ -58,6 +60,20 @@ def test_a_sum_of_squares_can_be_differentiated() -> None:
     total, gradient = ReferenceEvaluator(differentiate(model, "J", "x")).run(None, {"x": x})
     assert total == 30.25
     np.testing.assert_array_equal(gradient, 2 * x)
+
+
+def test_what_is_weighted_by_position_can_be_differentiated() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["": 18, "ortist": 1]>
+    g (double[1,3,2,2] x, double[1,1,2,2] w) => (double J) <double[1,3,2,2] y> {
+        y = ortist.Weighted (x, w)
+        J = ortist.SumSquares (y)
+    }""")
+    random = np.random.default_rng(0)
+    x, w = random.normal(size=(1, 3, 2, 2)), random.normal(size=(1, 1, 2, 2))
+    feeds = {"x": x, "w": w}
+    total, gradient = ReferenceEvaluator(differentiate(model, "J", "x")).run(None, feeds)
+    assert total == pytest.approx(np.sum((x * w) ** 2))
+    np.testing.assert_allclose(gradient, 2 * x * w**2)
 
 
 def test_sums_of_squares_of_many_elements_are_accurate_to_1e_6() -> None:

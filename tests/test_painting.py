@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ortist.engine import ArtifactError, Engine, InputError, NonFiniteCostError, Options, Step
 from ortist.engine.options import INITS
-from ortist.engine.pictures import read_pictures
+from ortist.engine.pictures import Scene, read_pictures
 from ortist.engine.starts import starting_picture
 
 Pixels = NDArray[np.uint8]
@@ -81,12 +81,12 @@ def test_weights_change_over_the_run(engine: Engine) -> None:
 
 def test_normalized_costs_have_gradients_of_one_size(engine: Engine) -> None:
     options = replace(SHORT, normalize=True, init="noise")
-    canvas, styles = read_pictures(CONTENT, STYLE, options).at(32, 24)
-    start = starting_picture(canvas, styles, options, (120.0, 120.0, 120.0))
+    scene = read_pictures(CONTENT, STYLE, options).at(32, 24)
+    start = starting_picture(scene, options, (120.0, 120.0, 120.0))
     for weighted in ("conv1_1", "conv4_1"):
         # Only one cost counts: its gradient, whatever its size was, has the size of its weight.
         one = replace(options, alpha=0, beta=1, style_layers={weighted: 3.0})
-        objective = engine._objective(canvas, styles, one)
+        objective = engine._objective(scene, one)
         objective.factors = objective.balancing_factors(start)
         evaluation = objective.evaluate(start)
         assert np.abs(evaluation.gradient).mean() == pytest.approx(3.0, rel=1e-4)
@@ -106,14 +106,12 @@ def test_normalized_weights_are_measured_off_the_content(engine: Engine) -> None
 @pytest.mark.parametrize("init", INITS)
 def test_every_start_is_repeatable_and_has_the_size(engine: Engine, init: str) -> None:
     options = replace(SHORT, init=init)
-    first, again = (
-        starting_picture(CONTENT, [STYLE, CONTENT], options, (123.0, 117.0, 104.0))
-        for _ in range(2)
-    )
+    both, one = Scene.whole(CONTENT, [STYLE, CONTENT]), Scene.whole(CONTENT, [STYLE])
+    first, again = (starting_picture(both, options, (123.0, 117.0, 104.0)) for _ in range(2))
     assert first.shape == (1, 3, 24, 32)
     assert first.dtype == np.float32
     np.testing.assert_array_equal(first, again)
-    other = starting_picture(CONTENT, [STYLE], replace(options, seed=1), (123.0, 117.0, 104.0))
+    other = starting_picture(one, replace(options, seed=1), (123.0, 117.0, 104.0))
     assert np.array_equal(first, other) == (init in ("content", "blank"))
 
 
@@ -121,7 +119,8 @@ def test_noise_in_the_colors_of_the_style_has_their_statistics() -> None:
     big = np.repeat(np.repeat(CONTENT, 8, 0), 8, 1)
     style = np.zeros((40, 50, 3), np.uint8) + np.array([200, 30, 90], np.uint8)
     style[:20] += np.array([20, 40, 0], np.uint8)
-    noise = starting_picture(big, [style], replace(SHORT, init="style"), (0.0, 0.0, 0.0))[0]
+    scene = Scene.whole(big, [style])
+    noise = starting_picture(scene, replace(SHORT, init="style"), (0.0, 0.0, 0.0))[0]
     colors = style.reshape(-1, 3).astype(float)
     np.testing.assert_allclose(noise.mean(axis=(1, 2)), colors.mean(axis=0), atol=0.5)
     np.testing.assert_allclose(np.cov(noise.reshape(3, -1)), np.cov(colors.T), atol=8)

@@ -16,6 +16,7 @@ from torch_reference import shipped_weights
 
 from ortist.engine import Engine, Options
 from ortist.engine.images import to_tensor
+from ortist.engine.pictures import Scene
 from ortist.export.builder import GraphBuilder
 from ortist.export.costs import STATISTICS
 from ortist.export.costs.gaussian import DIRECTIONS, NOISE, Gaussian
@@ -345,7 +346,7 @@ def test_graphs_of_each_choice_compute_what_autograd_does(name: str, kernel: str
         content_layers=dict.fromkeys(CONTENT_LAYERS, 1.0),
         style_layers=dict.fromkeys(STYLE_LAYERS, 1.0),
     )
-    objective = Engine("cpu", 2, kernel=kernel)._objective(CONTENT, [STYLE], options)
+    objective = Engine("cpu", 2, kernel=kernel)._objective(Scene.whole(CONTENT, [STYLE]), options)
     evaluation = objective.evaluate(to_tensor(IMAGE))
     costs = evaluation.costs
     found = [*costs.content_layers.values(), *costs.style_layers.values(), costs.total_variation]

@@ -18,9 +18,10 @@ from threadpoolctl import threadpool_info
 from ortist.engine import Engine, InputError, Options
 from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import to_tensor
-from ortist.engine.objective import Evaluation
+from ortist.engine.objective import Evaluation, weighted_parts
 from ortist.engine.optimizer import Tensor
-from ortist.engine.targets import settle_targets
+from ortist.engine.pictures import Area, Scene, Style
+from ortist.engine.targets import Measuring, settle_targets
 from ortist.export.builder import GraphBuilder
 from ortist.export.costs import STATISTICS, TERMS
 from ortist.export.costs.term import Comparison, Part, Shape, Term
@@ -58,7 +59,7 @@ class MeanColor(Term):
 
 
 def evaluate(options: Options) -> Evaluation:
-    return Engine("cpu", 2)._objective(CONTENT, [STYLE], options).evaluate(IMAGE)
+    return Engine("cpu", 2)._objective(Scene.whole(CONTENT, [STYLE]), options).evaluate(IMAGE)
 
 
 @pytest.mark.parametrize("kernel", ["direct", "winograd"])
@@ -69,13 +70,15 @@ def test_pieces_compute_what_the_fused_graph_does(
 ) -> None:
     options = Options(statistic=statistic, pooling=pooling, tv=20)
     engine = Engine("cpu", 2, kernel=kernel, pieces=True)
-    choice = engine._choice(43 * 57, options)
+    parts = [weighted.part for weighted in weighted_parts(options)]
+    choice = engine._choices(43 * 57, options, parts).j
     measure, compare, pullback, gradient = (
-        engine._graph(kind, choice, [CONTENT])
+        engine._graph(kind, choice, 43 * 57)
         for kind in ("measure", "compare", "pullback", "gradient")
     )
-    styles = [(0.75, STYLE), (0.25, CONTENT)]
-    targets = settle_targets(measure, choice.parts, CONTENT, styles)
+    styles = [Style(to_tensor(STYLE), 0.75), Style(to_tensor(CONTENT), 0.25)]
+    scene = Scene(to_tensor(CONTENT), [Area("", styles)])
+    targets = settle_targets(Measuring(measure), choice.parts, scene, options)
     weights = np.linspace(1, 3, len(choice.parts)).astype(np.float32)
     expected, slope = Fused(gradient, targets, IMAGE)(IMAGE, weights)
     costs, found = Pieces(measure, compare, pullback, targets, IMAGE)(IMAGE, weights)
@@ -231,7 +234,9 @@ class Wasteful(MeanColor):
 def test_a_term_may_measure_more_than_it_compares_and_settle_in_float64(pieces: bool) -> None:
     def cost(term: Term) -> float:
         engine = Engine("cpu", 2, pieces=pieces)
-        objective = engine._objective(CONTENT, [STYLE], Options(terms={term: {"image": 1.0}}))
+        objective = engine._objective(
+            Scene.whole(CONTENT, [STYLE]), Options(terms={term: {"image": 1.0}})
+        )
         return objective.evaluate(IMAGE).costs.own_terms["mean_color/image"]
 
     assert cost(Wasteful()) == cost(MeanColor())

@@ -209,6 +209,11 @@ def _sum_squares(b: Backward, n: NodeProto, g: str, i: int) -> str:
     return b.op("Mul", b.scale(g, 2.0, n.input[0]), n.input[0])
 
 
+def _weighted(b: Backward, n: NodeProto, g: str, i: int) -> str:
+    """y = x·w, one weight for each position: g·w."""
+    return b.own("Weighted", g, n.input[1], like=n.input[0])
+
+
 def _reduce_l1(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """y = Σ|x|: g·sign x."""
     return b.op("Mul", _kept(b, n, g), b.op("Sign", n.input[0]))
@@ -389,6 +394,7 @@ RULES: dict[str, tuple[Rule | None, ...]] = {
     "Tanh": (_tanh,),
     "Transpose": (_transpose,),
     "Unsqueeze": (_reshape, None),
+    "Weighted": (_weighted, None),
 }
 """Operator to the rules of its inputs; the last one serves all further inputs.
 

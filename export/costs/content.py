@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ortist.export.costs.term import Comparison, Shape, Term, mean_square
+from ortist.export.costs.term import Comparison, Shape, Term, mean_square, weighted
 
 if TYPE_CHECKING:
     from ortist.export.builder import GraphBuilder
@@ -17,9 +17,11 @@ class Content(Term):
     name = "content"
     source = "content"
 
-    def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
-        """Return the activation itself."""
-        return {"activation": activation}
+    def measure(
+        self, b: GraphBuilder, activation: str, roots: str | None = None
+    ) -> Mapping[str, str]:
+        """Return the activation itself, or what it is with positions weighted."""
+        return {"activation": weighted(b, activation, roots) if roots else activation}
 
     def statistic_shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return that of the activation."""

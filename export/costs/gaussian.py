@@ -69,9 +69,12 @@ class Gaussian(Term):
     def __init__(self, directions: int = DIRECTIONS) -> None:
         self._directions = directions
 
-    def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
+    def measure(
+        self, b: GraphBuilder, activation: str, roots: str | None = None
+    ) -> Mapping[str, str]:
         """Return E[a·aᵀ], (C, C), and E[a], (C, 1)."""
-        return {"second": gram_matrix(b, activation), "mean": mean_vector(b, activation)}
+        second, mean = (of(b, activation, roots) for of in (gram_matrix, mean_vector))
+        return {"second": second, "mean": mean}
 
     def statistic_shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return those of both moments."""

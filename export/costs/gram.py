@@ -20,9 +20,11 @@ class Gram(Term):
     name = "gram"
     source = "style"
 
-    def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
+    def measure(
+        self, b: GraphBuilder, activation: str, roots: str | None = None
+    ) -> Mapping[str, str]:
         """Return the Gram matrix, (C, C)."""
-        return {"gram": gram_matrix(b, activation)}
+        return {"gram": gram_matrix(b, activation, roots)}
 
     def statistic_shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return that of the matrix."""

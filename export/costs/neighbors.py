@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.export.costs.term import Comparison, Shape, Tensor, Term
+from ortist.export.costs.term import (
+    Comparison,
+    Matched,
+    Protected,
+    Shape,
+    Tensor,
+    Term,
+)
 
 if TYPE_CHECKING:
     from ortist.export.builder import GraphBuilder
@@ -94,13 +101,31 @@ class Neighbors(Term):
         self, query: Mapping[str, Tensor], styles: Sequence[Mapping[str, Tensor]]
     ) -> Mapping[str, Tensor]:
         """Return, for each position of the query, the column of the styles that matches best."""
-        sought, found = _columns([query]), _columns(styles)
-        found = found[:, spread(found.shape[1], CANDIDATES)]
-        best, _ = best_matches(*_comparable(sought, found))
-        found /= np.maximum(np.linalg.norm(found, axis=0), _EPSILON)
-        targets = found[:, best]
-        height, width = (2 * side for side in query[COARSEST].shape[2:])
-        return _parts(targets.reshape(1, -1, height, width))
+        targets = _matches(_columns([query]), _columns(styles))
+        return _parts(targets.reshape(1, -1, *_sides(query)))
+
+    def match_areas(
+        self, query: Mapping[str, Tensor], areas: Sequence[Matched], protected: Protected
+    ) -> Mapping[str, Tensor]:
+        """Return the same with matches for each position in the styles of the area it is most of.
+
+        Where the content is protected its own columns are the targets instead, and targets are
+        longer, so that they count more.
+        """
+        sought, sides = _columns([query]), _sides(query)
+        owners = np.argmax([_at_columns(area.mask, sides) for area in areas], axis=0)
+        content = _units(_columns([protected.content]))
+        targets = content.copy()
+        for index, area in enumerate(areas):
+            own = owners == index
+            if area.styles and own.any():
+                targets[:, own] = _matches(sought[:, own], _candidates(area))
+        if protected.mask is not None:
+            kept = _at_columns(protected.mask, sides)
+            targets = _units(targets + kept * (content - targets))
+            weights = 1 + np.float32(protected.weight - 1) * kept
+            targets *= weights / weights.mean()
+        return _parts(targets.reshape(1, -1, *sides))
 
     def compare(
         self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
@@ -126,6 +151,44 @@ class Neighbors(Term):
         cosine = b.op("Div", summed(products[: -len(PLACES)], products[-len(PLACES) :]), lengths)
         mean = b.op("Reshape", b.op("ReduceMean", cosine, keepdims=0), b.integers(1))
         return Comparison(b.op("Sub", b.constant(1, "float32"), mean))
+
+
+def _matches(sought: Matrix, found: Matrix) -> Matrix:
+    """Return, for each column (C, P) that is sought, the best match, as a unit, of those found."""
+    found = found[:, spread(found.shape[1], CANDIDATES)]
+    best, _ = best_matches(*_comparable(sought, found))
+    return _units(found)[:, best]
+
+
+def _candidates(area: Matched) -> Matrix:
+    """Return the columns of the styles of an area, (C, Q), that may be matches."""
+    counted = []
+    for style, mask in zip(area.styles, area.style_masks, strict=True):
+        shares = _at_columns(mask, _sides(style))
+        # Relative to the best: of a faint mask there is something, too.
+        counted.append(_columns([style])[:, shares >= shares.max() / 2])
+    return np.concatenate(counted, axis=1)
+
+
+def _sides(statistics: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Return the height and width of the grid of columns."""
+    height, width = statistics[COARSEST].shape[2:]
+    return 2 * height, 2 * width
+
+
+def _at_columns(mask: Matrix | None, sides: tuple[int, int]) -> Matrix:
+    """Return the means of a mask (H, W) over what each column is of, (P,); 1 for None."""
+    height, width = sides
+    if mask is None:
+        return np.ones(height * width, np.float32)
+    pooled = mask[: 4 * height, : 4 * width].reshape(height, 4, width, 4).mean(axis=(1, 3))
+    return np.asarray(pooled).reshape(-1)
+
+
+def _units(columns: Matrix) -> Matrix:
+    """Return columns (C, P) of length 1 unless they are 0."""
+    units: Matrix = columns / np.maximum(np.linalg.norm(columns, axis=0), _EPSILON)
+    return units
 
 
 def _layer(target: str) -> str:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias, Type
 import numpy as np
 from numpy.typing import NDArray
 
+from ortist.models.interface import GUIDE
+
 if TYPE_CHECKING:
     from ortist.export.builder import Dimension, GraphBuilder
 
@@ -53,6 +55,11 @@ class Term(ABC):
     @abstractmethod
     def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
         """Append what is measured of a layer, and return it by what it is called.
+
+        Those of the package that can be guided have a third parameter, ``roots``, None unless
+        positions count by weights of their own: their square roots, (1, 1, H, W), by name. Then
+        sums are weighted by these, and not divided by the number of positions; activations are
+        multiplied by the roots.
 
         Args:
             b: the graph.
@@ -94,6 +101,15 @@ class Term(ABC):
         """
         raise NotImplementedError(f"{self.name} has source 'match', but no match()")
 
+    def match_areas(
+        self, query: Mapping[str, Tensor], areas: Sequence[Matched], protected: Protected
+    ) -> Mapping[str, Tensor]:
+        """Return the targets where not all of the picture has the same styles.
+
+        By default :meth:`match` of all styles there are.
+        """
+        return self.match(query, [style for area in areas for style in area.styles])
+
     @abstractmethod
     def compare(
         self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
@@ -101,16 +117,64 @@ class Term(ABC):
         """Append the cost that statistics have with these targets, all by what they are called."""
 
 
+@dataclass(frozen=True)
+class Matched:
+    """A part of a picture, and what its matches are looked for in.
+
+    Attributes:
+        mask: how much each pixel is of it, float32 (H, W), 0..1; None for the whole picture.
+        styles: statistics of each style; none where what is sought is the match.
+        style_masks: how much of each style counts, likewise.
+    """
+
+    mask: Tensor | None
+    styles: Sequence[Mapping[str, Tensor]]
+    style_masks: Sequence[Tensor | None]
+
+
+@dataclass(frozen=True)
+class Protected:
+    """What of the content is kept more than the rest.
+
+    Attributes:
+        content: its statistics.
+        mask: how much each pixel is protected, float32 (H, W), 0..1; None for not at all.
+        weight: how many times it counts where it is.
+    """
+
+    content: Mapping[str, Tensor]
+    mask: Tensor | None = None
+    weight: float = 1.0
+
+
 class Part(NamedTuple):
-    """A cost of J: a term, and the layer that it is of, or :data:`~ortist.models.layers.IMAGE`."""
+    """A cost of J.
+
+    Attributes:
+        term: what is compared.
+        layer: that it is of, or :data:`~ortist.models.layers.IMAGE`.
+        guide: what tells how much each position counts, if they do not count the same.
+    """
 
     term: Term
     layer: str
+    guide: str = ""
 
     @property
     def name(self) -> str:
-        """What the cost is called, as in ``gram/conv1_1``."""
-        return f"{self.term.name}/{self.layer}"
+        """What the cost is called, as in ``gram/conv1_1``, or ``gram/conv1_1@2`` with a guide."""
+        plain = f"{self.term.name}/{self.layer}"
+        return f"{plain}@{self.guide}" if self.guide else plain
+
+    @property
+    def plain(self) -> Part:
+        """The same without a guide."""
+        return self._replace(guide="")
+
+    @property
+    def roots(self) -> str:
+        """What the graph's input is called that has the roots of its weights: see ``guide``."""
+        return f"{GUIDE}/{self.layer}@{self.guide}"
 
     def own(self, values: Mapping[str, T]) -> dict[str, T]:
         """Return what belongs to it of ``<part>/<name>`` to values, by the names alone."""
@@ -138,15 +202,30 @@ def per_position(b: GraphBuilder, sums: str, matrix: str) -> str:
     return b.op("Div", sums, b.count(b.op("Shape", matrix, start=1)))
 
 
-def gram_matrix(b: GraphBuilder, activation: str) -> str:
-    """Return G = A·Aᵀ/(H·W), float32 (C, C), of an activation (1, C, H, W) unrolled to (C, H·W)."""
-    matrix = unrolled(b, activation)
+def weighted(b: GraphBuilder, activation: str, weights: str) -> str:
+    """Return an activation (1, C, H, W) times a weight for each position, (1, 1, H, W)."""
+    kind, shape = b.element_type(activation), b.shape(activation)
+    return b.own("Weighted", activation, weights, shape=shape, element_type=kind)
+
+
+def gram_matrix(b: GraphBuilder, activation: str, roots: str | None = None) -> str:
+    """Return G = A·Aᵀ/(H·W), float32 (C, C), of an activation (1, C, H, W) unrolled to (C, H·W).
+
+    With the ``roots`` of weights w, (1, 1, H, W), it is A·diag(w)·Aᵀ.
+    """
+    matrix = unrolled(b, weighted(b, activation, roots) if roots else activation)
     products = b.op("MatMul", matrix, b.op("Transpose", matrix, perm=[1, 0]))
-    return per_position(b, products, matrix)
+    return products if roots else per_position(b, products, matrix)
 
 
-def mean_vector(b: GraphBuilder, activation: str) -> str:
-    """Return E[a], float32 (C, 1), the mean over the positions of an activation (1, C, H, W)."""
+def mean_vector(b: GraphBuilder, activation: str, roots: str | None = None) -> str:
+    """Return E[a], float32 (C, 1), the mean over the positions of an activation (1, C, H, W).
+
+    With the ``roots`` of weights w it is A·w.
+    """
+    if roots:
+        twice = weighted(b, weighted(b, activation, roots), roots)
+        return row_sums(b, unrolled(b, twice))
     matrix = unrolled(b, activation)
     return per_position(b, row_sums(b, matrix), matrix)
 

@@ -12,6 +12,10 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from ortist.export.lowering.layouts import Blocks, Column, Lowering, Product, Rule, Value
+from ortist.models.blocks import Order, Places
+
+_PLACES: dict[Order, Places] = {"blocks": "positions", "pooled": "quads"}
+"""What is to be looked up for each row of a matrix in that order."""
 
 
 def _keep_layout(low: Lowering, node: NodeProto) -> Value | None:
@@ -42,6 +46,20 @@ def _relu_grad(low: Lowering, node: NodeProto) -> Value | None:
     positive = low.b.op("Greater", activation.name, low.b.constant(0, np.float32))
     mask = low.b.op("Cast", positive, to=TensorProto.FLOAT)
     return _combined(low, "Mul", gradient, replace(activation, name=mask))
+
+
+def _weighted(low: Lowering, node: NodeProto) -> Value | None:
+    """A product with a weight for each position, whose map has none outside the picture."""
+    blocks = low.blocks(node.input[0])
+    if blocks is None or blocks.form != "image":
+        return None
+    blocks = low.spread(blocks)
+    weights = low.reading_rows(node.input[1])
+    places = low.map(blocks.picture.rows("reading", _PLACES[blocks.order]))
+    placed = low.b.op("Gather", weights, places, axis=0)
+    column = low.b.op("Reshape", placed, low.b.integers(-1, 1))
+    product = low.b.op("Mul", low.rows(blocks), column)
+    return replace(low.with_rows(product, blocks), clean=True)
 
 
 def _sqrt(low: Lowering, node: NodeProto) -> Value | None:
@@ -154,4 +172,5 @@ RULES: dict[str, Rule] = {
     "ReluGrad": _relu_grad,
     "Sqrt": _sqrt,
     "Sub": _binary,
+    "Weighted": _weighted,
 }

@@ -1,0 +1,90 @@
+"""Masks: how much each pixel counts for something, and with it each position of a layer."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ortist.engine.errors import InputError
+from ortist.engine.images import ImageSource, read_image, resize_tensor
+from ortist.engine.optimizer import Tensor
+from ortist.models.layers import LAYERS, block_of
+
+Mask: TypeAlias = NDArray[np.float32]
+"""How much each position counts, float32 (H, W), 0..1."""
+REACHES = ("inside", "average")
+LEAST_SHARE = 0.25
+"""Of what a mask has at a layer by plain averaging that must be left of it inside."""
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
+
+
+def read_mask(source: ImageSource, name: str, max_pixels: int) -> Mask:
+    """Read a picture as a mask: white is 1, black 0.
+
+    Raises:
+        InputError: which calls it ``name``, for a picture that cannot be used, or black all over.
+    """
+    pixels = read_image(source, name=name, max_pixels=max_pixels, min_side=1)
+    mask: Mask = pixels.astype(np.float32) @ _LUMA
+    if not pixels.any():
+        raise InputError(f"{name} is black all over; white is what counts")
+    return np.clip(mask, np.float32(0), np.float32(1))
+
+
+def resize_mask(mask: Mask, width: int, height: int) -> Mask:
+    """Return the mask of a picture for it in another size."""
+    resized = resize_tensor(mask[np.newaxis, np.newaxis], width, height, linear=True)
+    clipped: Mask = np.clip(resized[0, 0], np.float32(0), np.float32(1))
+    return clipped
+
+
+def at_layer(mask: Mask, layer: str, reach: str) -> Mask:
+    """Return how much each position of a layer counts, given how much each pixel does.
+
+    With the reach "average" it is the mean of the pixels that are pooled to it. With "inside" it
+    is the least of all pixels that the position sees: a position counts for a region as far as it
+    sees only that region (Gatys et al. 2017, arXiv:1611.07865, section 4.1). Where that leaves less
+    than :data:`LEAST_SHARE`, as of a region narrower than what deep layers see, it is the mean too.
+    """
+    averaged = _pooled(mask, layer)
+    if reach == "average":
+        return averaged
+    seen = mask
+    for name in LAYERS[: LAYERS.index(layer) + 1]:
+        if block_of(name) > 1 and name.endswith("_1"):
+            seen = _windows(seen).min(axis=(1, 3))
+        seen = _least_around(_least_around(seen).T).T
+    return seen if seen.sum() >= LEAST_SHARE * averaged.sum() else averaged
+
+
+def roots(weights: Mask, total: float | None = None) -> Tensor:
+    """Return the roots of weights of positions, scaled to a sum of ``total``, (1, 1, H, W).
+
+    The sum is 1 by default; weights that are all 0 stay so.
+    """
+    scale = (1.0 if total is None else total) / max(float(weights.sum(dtype=np.float64)), 1e-12)
+    found: Tensor = np.sqrt(weights * np.float32(scale))
+    return found[np.newaxis, np.newaxis]
+
+
+def _pooled(mask: Mask, layer: str) -> Mask:
+    for _ in range(block_of(layer) - 1):
+        mask = _windows(mask).mean(axis=(1, 3))
+    return mask
+
+
+def _windows(mask: Mask) -> Mask:
+    """Return a mask as 2×2 windows, (H/2, 2, W/2, 2), as poolings have them."""
+    height, width = (side // 2 * 2 for side in mask.shape)
+    return mask[:height, :width].reshape(height // 2, 2, width // 2, 2)
+
+
+def _least_around(mask: Mask) -> Mask:
+    """Return the least of each value and its neighbors along the first axis.
+
+    What is beyond the border belongs to no region and does not count.
+    """
+    padded = np.pad(mask, ((1, 1), (0, 0)), mode="edge")
+    return np.minimum(np.minimum(padded[:-2], padded[1:-1]), padded[2:])
