@@ -25,7 +25,7 @@ from numpy.typing import NDArray  # noqa: E402
 import ortist.engine.engine  # noqa: E402
 from ortist.engine import Engine, Options  # noqa: E402
 from ortist.engine.images import read_image, resize_image, to_tensor  # noqa: E402
-from ortist.engine.pictures import Scene  # noqa: E402
+from ortist.engine.scene import Scene  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 Gradient = NDArray[np.floating]

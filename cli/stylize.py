@@ -24,6 +24,7 @@ from ortist.cli.parameters import (
     takes_options_and_files,
 )
 from ortist.cli.progress import Progress, describe_plan, progress_bar
+from ortist.cli.regions import parse_regions, region_files
 from ortist.cli.streams import print_error, print_line
 from ortist.engine import Engine, InputError, NonFiniteCostError, Plan, Run, Step
 from ortist.engine.engine import KERNELS
@@ -39,13 +40,15 @@ def stylize(
         Path, typer.Argument(metavar="CONTENT", readable=False, help="The picture to paint.")
     ],
     style: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="STYLE",
             readable=False,
-            help="The picture whose style to take; several are blended.",
+            help="The picture whose style to take; several are blended. Without one, what is in no"
+            " region stays as it is.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
         Path,
         output_option("-o", "--output", help=f"The painting ({', '.join(OUTPUT_EXTENSIONS)})."),
@@ -61,6 +64,24 @@ def stylize(
         output_option(min=0, metavar="N", help="Print the costs of every Nth step; 0 for none."),
     ] = 20,
     quiet: Quiet = False,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MASK=STYLE[:STYLE_MASK]",
+            rich_help_panel="Regions",
+            help="Paint where a mask is white in a style of its own, or leave it as it is with"
+            " MASK=; a mask of the style says what of it counts. Repeatable.",
+        ),
+    ] = None,
+    protect: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK",
+            readable=False,
+            rich_help_panel="Regions",
+            help="Keep more of the content where this picture is white; see --protection.",
+        ),
+    ] = None,
     recipe: Annotated[
         str,
         typer.Option(
@@ -85,8 +106,11 @@ def stylize(
     picture = PictureFile(output, every=save_every, steps=options.steps, force=force)
     outputs = Outputs(picture, [kind(path, options.steps, force) for kind, path in files.items()])
     started = time.perf_counter()
-    plan = Engine(device, threads, models, kernel).plan(content, style, options)
-    outputs.check(plan.size, [("an input", path) for path in (content, *style)])
+    regions, styles = parse_regions(region or []), style or []
+    engine = Engine(device, threads, models, kernel)
+    plan = engine.plan(content, styles, options, regions=regions, protect=protect)
+    inputs = [content, *styles, *region_files(regions), *([protect] if protect else [])]
+    outputs.check(plan.size, [("an input", path) for path in inputs])
     last = _paint(plan, outputs, print_every, quiet)
     if not quiet:
         width, height = plan.size

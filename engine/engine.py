@@ -22,9 +22,7 @@ from ortist.engine.optimizer import Tensor
 from ortist.engine.options import OPTIONS, Options
 from ortist.engine.pictures import (
     Pictures,
-    Pixels,
     Region,
-    Scene,
     Styles,
     as_list,
     read_pictures,
@@ -33,6 +31,7 @@ from ortist.engine.plan import PROBE_STEPS, Plan, peak_bytes
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
 from ortist.engine.scales import Scale
+from ortist.engine.scene import Pixels, Scene
 from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import read_start, starting_picture
 from ortist.engine.targets import Measuring, guides, masked_parts, mixed, settle_targets

@@ -20,13 +20,27 @@ LEAST_SHARE = 0.25
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
 
 
-def read_mask(source: ImageSource, name: str, max_pixels: int) -> Mask:
+def read_mask(source: ImageSource, name: str, size: tuple[int, int], max_pixels: int) -> Mask:
     """Read a picture as a mask: white is 1, black 0.
 
+    Args:
+        source: the picture.
+        name: what messages call it.
+        size: width and height of what it is of, in the same proportion.
+        max_pixels: most pixels accepted.
+
     Raises:
-        InputError: which calls it ``name``, for a picture that cannot be used, or black all over.
+        InputError: for a picture that cannot be used, of another proportion, or black all over.
     """
     pixels = read_image(source, name=name, max_pixels=max_pixels, min_side=1)
+    height, width = pixels.shape[:2]
+    stretch = width * size[1] / (height * size[0])
+    # A side that was rounded, in a small mask, is no other proportion.
+    if max(stretch, 1 / stretch) > 1.05 and min(abs(width - height * size[0] / size[1]), 99) > 1:
+        raise InputError(
+            f"{name} is {width}x{height} pixels, accepted are those with the proportions of what it"
+            f" is of, {size[0]}x{size[1]}"
+        )
     mask: Mask = pixels.astype(np.float32) @ _LUMA
     if not pixels.any():
         raise InputError(f"{name} is black all over; white is what counts")

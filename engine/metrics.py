@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.images import resize_image
-from ortist.engine.pictures import Pixels, style_size
+from ortist.engine.pictures import style_size
+from ortist.engine.scene import Pixels
 from ortist.export.costs.neighbors import CANDIDATES, PAIRS, best_matches, spread, units
 
 CONTENT_LAYER = "conv4_2"

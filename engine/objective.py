@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ortist.engine.canvas import Canvas
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
-from ortist.engine.pictures import WHOLE, Division
 from ortist.engine.recipes import DEFAULT_RECIPE, find_recipe
 from ortist.engine.results import Costs
+from ortist.engine.scene import WHOLE, Division
 from ortist.engine.values import LayerWeights, layer_weights
 from ortist.export.costs import STATISTICS, TERMS
 from ortist.export.costs.term import Part, Term

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ortist.engine.canvas import Canvas
 from ortist.engine.color import gray, matched_luma, recolored
@@ -26,9 +25,9 @@ from ortist.engine.images import (
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
 from ortist.engine.scales import Scale, plan_scales
+from ortist.engine.scene import Area, Division, Pixels, Scene, Style, shares_of
 from ortist.models.errors import shown
 
-Pixels = NDArray[np.uint8]
 Styles = ImageSource | Sequence[ImageSource]
 REST = "rest"
 """Name of the area that is in no region."""
@@ -49,97 +48,6 @@ class Region:
     mask: ImageSource
     style: ImageSource | None = None
     style_mask: ImageSource | None = None
-
-
-@dataclass(frozen=True)
-class Division:
-    """How a picture is divided, as far as J depends on it.
-
-    Attributes:
-        shares: of the picture, of each area that has styles, by its name.
-        protected: share of the content that is protected; None if nothing is.
-    """
-
-    shares: Mapping[str, float]
-    protected: float | None = None
-
-
-WHOLE = Division({"": 1.0})
-"""One area, the picture as a whole."""
-
-
-@dataclass(frozen=True)
-class Style:
-    """A style picture.
-
-    Attributes:
-        pixels: float32 (1, 3, H, W), RGB, 0..255, in the size to measure.
-        share: of its area's style, which is the mean of those of several pictures.
-        mask: how much of it counts; all if None.
-    """
-
-    pixels: Tensor
-    share: float = 1.0
-    mask: Mask | None = None
-
-
-@dataclass(frozen=True)
-class Area:
-    """A part of the picture, with what it is painted in.
-
-    Attributes:
-        name: of its costs; empty for the picture as a whole.
-        styles: none where the content stays as it is.
-        mask: how much each pixel is of it, float32 (H, W); None for the picture as a whole.
-    """
-
-    name: str
-    styles: Sequence[Style]
-    mask: Mask | None = None
-
-
-@dataclass(frozen=True)
-class Scene:
-    """All that a picture is painted of, in one size.
-
-    Attributes:
-        content: float32 (1, 3, H, W), RGB, 0..255.
-        areas: parts of the picture, which add up to it.
-        protected: how much each pixel of the content is protected; None for not at all.
-        canvas: what becomes of what is painted.
-        division: of the picture in its full size.
-    """
-
-    content: Tensor
-    areas: Sequence[Area]
-    protected: Mask | None = None
-    canvas: Canvas = field(default_factory=Canvas)
-    division: Division = WHOLE
-
-    @classmethod
-    def whole(
-        cls, content: Pixels, styles: Sequence[Pixels], weights: Sequence[float] | None = None
-    ) -> Scene:
-        """Return a scene of undivided pictures, uint8 (H, W, 3), as large as they are."""
-        shares = _shares(weights or [1.0] * len(styles))
-        own = [Style(to_tensor(one), share) for one, share in zip(styles, shares, strict=True)]
-        return cls(to_tensor(content), [Area("", own)])
-
-    @property
-    def styles(self) -> list[Style]:
-        """Those of all areas, in order."""
-        return [style for area in self.areas for style in area.styles]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether all of content and styles counts the same."""
-        masks = [area.mask for area in self.areas] + [style.mask for style in self.styles]
-        return self.protected is None and all(mask is None for mask in masks)
-
-    @property
-    def pixels(self) -> int:
-        """Of the picture to paint."""
-        return self.content.size // 3
 
 
 @dataclass(frozen=True)
@@ -261,40 +169,80 @@ def read_pictures(
         InputError: for a picture, or a size that follows from it, that cannot be used, if there
             are not as many style weights or scales as styles, or nothing is painted.
     """
-    limit = options.max_pixels
-    source = _read(content, "content image", limit)
-    width, height = fit_size(
-        source.shape[1],
-        source.shape[0],
-        size=options.size,
-        to_width=options.width,
-        to_height=options.height,
-        max_pixels=limit,
-    )
     _check_regions(regions)
     main = as_list(style, empty=bool(regions))
-    own = [region.style for region in regions if region.style is not None]
-    if not (main or own):
-        raise InputError("no style image given")
-    scales = iter(_style_scales(options, len(main) + len(own)))
+    count = len(main) + sum(region.style is not None for region in regions)
+    reader = _Reader(content, options, _style_scales(options, count))
     shares = _style_shares(options, len(main))
-
-    def read_style(source: ImageSource, share: float, mask: ImageSource | None) -> StyleSource:
-        pixels = _cropped(_read(source, "style image", limit), options.style_crop)
-        found = StyleSource(pixels, share, next(scales), _style_mask(mask, pixels, options))
-        check_size(*found.size(width * height), "scaled style image", limit)
-        return found
-
-    rest = [read_style(one, share, None) for one, share in zip(main, shares, strict=True)]
+    rest = [reader.style(one, share) for one, share in zip(main, shares, strict=True)]
     areas = [AreaSource(REST, tuple(rest))]
     for number, region in enumerate(regions, start=1):
-        styles = () if region.style is None else (read_style(region.style, 1.0, region.style_mask),)
-        mask = resize_mask(read_mask(region.mask, f"mask of region {number}", limit), width, height)
-        areas.append(AreaSource(str(number), styles, mask))
-    protected = None
-    if protect is not None:
-        protected = resize_mask(read_mask(protect, "mask to protect", limit), width, height)
-    return Pictures(source, _divided(areas), protected, width, height, options.color)
+        styles = []
+        if region.style is not None:
+            styles = [reader.style(region.style, 1.0, region.style_mask)]
+        mask = reader.mask(region.mask, f"mask of region {number}")
+        areas.append(AreaSource(str(number), tuple(styles), mask))
+    protected = None if protect is None else reader.mask(protect, "mask to protect")
+    return Pictures(
+        reader.content, _divided(areas), protected, reader.width, reader.height, options.color
+    )
+
+
+class _Reader:
+    """Reads the content, and what else there is for the size to paint that follows from it.
+
+    Args:
+        content: the content.
+        options: of the run.
+        scales: of the styles to come, in order.
+    """
+
+    def __init__(self, content: ImageSource, options: Options, scales: Sequence[float]) -> None:
+        self._options, self._scales = options, iter(scales)
+        self.content = self._read(content, "content image")
+        height, width = self.content.shape[:2]
+        self.width, self.height = fit_size(
+            width,
+            height,
+            size=options.size,
+            to_width=options.width,
+            to_height=options.height,
+            max_pixels=options.max_pixels,
+        )
+
+    def style(
+        self, source: ImageSource, share: float, mask: ImageSource | None = None
+    ) -> StyleSource:
+        """Return the next style, with its mask if it has one."""
+        options = self._options
+        whole = self._read(source, "style image")
+        pixels = _cropped(whole, options.style_crop)
+        own = None if mask is None else self._style_mask(mask, whole, pixels)
+        found = StyleSource(pixels, share, next(self._scales), own)
+        size = found.size(self.width * self.height)
+        check_size(*size, "scaled style image", options.max_pixels)
+        return found
+
+    def mask(self, source: ImageSource, name: str) -> Mask:
+        """Return a mask of the content in the size to paint."""
+        height, width = self.content.shape[:2]
+        found = read_mask(source, name, (width, height), self._options.max_pixels)
+        return resize_mask(found, self.width, self.height)
+
+    def _read(self, source: ImageSource, name: str) -> Pixels:
+        """Return a picture that stays as it is, whatever becomes of an array that is its source."""
+        pixels = read_image(source, name=name, max_pixels=self._options.max_pixels)
+        return pixels.copy() if isinstance(source, np.ndarray) else pixels
+
+    def _style_mask(self, source: ImageSource, whole: Pixels, cropped: Pixels) -> Mask:
+        """Return the mask of a style as it is of what was cropped of it."""
+        (height, width), (rows, columns) = whole.shape[:2], cropped.shape[:2]
+        mask = read_mask(source, "mask of a style", (width, height), self._options.max_pixels)
+        top, left = (height - rows) // 2, (width - columns) // 2
+        mask = resize_mask(mask, width, height)[top : top + rows, left : left + columns]
+        if mask.max() <= _LEAST:
+            raise InputError("mask of a style is black where the style is cropped to")
+        return mask
 
 
 def _check_regions(regions: object) -> None:
@@ -306,12 +254,11 @@ def _check_regions(regions: object) -> None:
 def _divided(areas: Sequence[AreaSource]) -> tuple[AreaSource, ...]:
     """Return areas, the rest first, with masks that add up to 1 at each pixel.
 
-    Where regions overlap they share; areas that are nowhere are left out, and one that is
+    Where regions overlap they share. Areas that are nowhere are left out, and one that is
     everywhere is the picture as a whole.
 
     Raises:
-        InputError: for a region that others, or the size, leave nothing of, or if all stays as it
-            is.
+        InputError: if nothing is painted.
     """
     rest, *regions = areas
     if not regions:
@@ -330,16 +277,19 @@ def _divided(areas: Sequence[AreaSource]) -> tuple[AreaSource, ...]:
     return tuple(there)
 
 
-def _style_mask(source: ImageSource | None, style: Pixels, options: Options) -> Mask | None:
-    """Return the mask of a style that was cropped."""
+def _style_mask(
+    source: ImageSource | None, whole: Pixels, cropped: Pixels, options: Options
+) -> Mask | None:
+    """Return the mask of a style as it is of what was cropped of it."""
     if source is None:
         return None
-    mask = read_mask(source, "mask of a style", options.max_pixels)
-    # It is of the whole style, whose size the crop has taken a share of.
-    top, left = (round(side * options.style_crop) for side in mask.shape)
-    mask = mask[top : mask.shape[0] - top, left : mask.shape[1] - left]
-    height, width = style.shape[:2]
-    return resize_mask(mask, width, height)
+    (height, width), (rows, columns) = whole.shape[:2], cropped.shape[:2]
+    mask = read_mask(source, "mask of a style", (width, height), options.max_pixels)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    mask = resize_mask(mask, width, height)[top : top + rows, left : left + columns]
+    if not mask.any():
+        raise InputError("mask of a style is black where the crop leaves it")
+    return mask
 
 
 def _style_scales(options: Options, count: int) -> Sequence[float]:
@@ -355,20 +305,10 @@ def _style_shares(options: Options, count: int) -> Sequence[float]:
     """Return the shares of the main styles, of sum 1."""
     weights = options.style_weights
     if weights is None:
-        return _shares([1.0] * count)
+        return shares_of([1.0] * count)
     if len(weights) != count:
         raise InputError(f"style_weights has {len(weights)} weights for {count} style images")
-    return _shares(weights)
-
-
-def _shares(weights: Sequence[float]) -> list[float]:
-    return [weight / sum(weights) for weight in weights]
-
-
-def _read(source: ImageSource, name: str, limit: int) -> Pixels:
-    """Return a picture that stays as it is, whatever becomes of an array that is its source."""
-    pixels = read_image(source, name=name, max_pixels=limit)
-    return pixels.copy() if isinstance(source, np.ndarray) else pixels
+    return shares_of(weights)
 
 
 def _cropped(pixels: Pixels, share: float) -> Pixels:

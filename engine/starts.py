@@ -10,7 +10,7 @@ import numpy as np
 from ortist.engine.images import read_image, resize_image, to_tensor
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import INITS, Options
-from ortist.engine.pictures import Scene, Style
+from ortist.engine.scene import Scene, Style
 
 NOISE_RANGE = 20.0
 """The noise start draws from uniform(-20, 20), as the reference notebook."""

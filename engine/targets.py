@@ -13,8 +13,8 @@ from ortist.engine.guides import at_layer, roots
 from ortist.engine.images import resize_tensor
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
-from ortist.engine.pictures import Scene, Style
 from ortist.engine.scales import Scale
+from ortist.engine.scene import Scene, Style
 from ortist.engine.sessions import Graph
 from ortist.export.costs import TERMS
 from ortist.export.costs.term import Matched, Part, Protected

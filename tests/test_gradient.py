@@ -19,7 +19,7 @@ from ortist.engine.engine import Engine
 from ortist.engine.images import to_tensor
 from ortist.engine.objective import Evaluation
 from ortist.engine.options import Options
-from ortist.engine.pictures import Scene
+from ortist.engine.scene import Scene
 from ortist.export.differentiate import differentiate
 
 Pixels = NDArray[np.uint8]

@@ -15,8 +15,8 @@ from torch.nn import functional
 from ortist.engine import Engine, InputError, Options
 from ortist.engine.images import resize_tensor, to_tensor
 from ortist.engine.objective import weighted_parts
-from ortist.engine.pictures import Area, Scene, Style
 from ortist.engine.scales import Scale
+from ortist.engine.scene import Area, Scene, Style
 from ortist.engine.targets import PAINTED, Measuring, mixed, settle_targets
 from ortist.export.costs.neighbors import (
     LAYERS,

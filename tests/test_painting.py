@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ortist.engine import ArtifactError, Engine, InputError, NonFiniteCostError, Options, Step
 from ortist.engine.options import INITS
-from ortist.engine.pictures import Scene, read_pictures
+from ortist.engine.pictures import read_pictures
+from ortist.engine.scene import Scene
 from ortist.engine.starts import starting_picture
 
 Pixels = NDArray[np.uint8]

@@ -16,7 +16,7 @@ from torch_reference import shipped_weights
 
 from ortist.engine import Engine, Options
 from ortist.engine.images import to_tensor
-from ortist.engine.pictures import Scene
+from ortist.engine.scene import Scene
 from ortist.export.builder import GraphBuilder
 from ortist.export.costs import STATISTICS
 from ortist.export.costs.gaussian import DIRECTIONS, NOISE, Gaussian

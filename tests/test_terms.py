@@ -20,7 +20,7 @@ from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import to_tensor
 from ortist.engine.objective import Evaluation, weighted_parts
 from ortist.engine.optimizer import Tensor
-from ortist.engine.pictures import Area, Scene, Style
+from ortist.engine.scene import Area, Scene, Style
 from ortist.engine.targets import Measuring, settle_targets
 from ortist.export.builder import GraphBuilder
 from ortist.export.costs import STATISTICS, TERMS
