@@ -34,8 +34,15 @@ from ortist.engine.scales import Scale
 from ortist.engine.scene import Pixels, Scene
 from ortist.engine.sessions import Device, Graph
 from ortist.engine.starts import read_start, starting_picture
-from ortist.engine.targets import Measuring, guides, masked_parts, mixed, settle_targets
-from ortist.engine.values import check_choice, check_layers
+from ortist.engine.targets import (
+    Measuring,
+    Memory,
+    guides,
+    masked_parts,
+    mixed,
+    settle_targets,
+)
+from ortist.engine.values import Whole, check_choice, check_layers
 from ortist.export.costs.term import Part
 from ortist.models.errors import CanceledError, InputError, shown
 from ortist.models.keys import Kind
@@ -103,10 +110,12 @@ class Engine:
             CPUs), ``"direct"`` (the provider's own), or ``"auto"``, the better one.
         pieces: whether J and its gradient are computed by three graphs that meet at the statistics,
             in place of one; the same to rounding, but slower.
+        kept_styles: how many styles, in one size each, to keep the targets of for runs to come; at
+            a million pixels one may take 150 MB.
 
     Raises:
         DeviceError: if the device cannot be used here.
-        InputError: for an unknown kernel.
+        InputError: for an unknown kernel, or a number of styles that is none.
         ArtifactError: if the models folder has no readable manifest.
     """
 
@@ -117,6 +126,7 @@ class Engine:
         models: str | Path | None = None,
         kernel: str = "auto",
         pieces: bool = False,
+        kept_styles: int = 0,
     ) -> None:
         check_choice("kernel", kernel, KERNELS)
         self._kernel = kernel
@@ -127,6 +137,8 @@ class Engine:
         # For where derived ones cannot be kept in files.
         self._models = lru_cache(MAX_GRAPHS)(self._artifacts.graph)
         self._graphs: Kept[tuple[Kind, Choice], Graph] = Kept(MAX_GRAPHS)
+        kept_styles = Whole(0).accepted("kept_styles", kept_styles)
+        self._styles: Memory | None = Kept(kept_styles) if kept_styles else None
 
     @property
     def provider(self) -> str:
@@ -317,7 +329,7 @@ class Engine:
         masked = None
         if any(style.mask is not None for style in scene.styles):
             masked = graph("measure", choices.masked, *styles)
-        measuring = Measuring(plain, masked, options.guides)
+        measuring = Measuring(plain, masked, options.guides, self._styles, choices.plain)
         targets = settle_targets(measuring, parts, scene, options, query)
         constants = {**targets, **guides(parts, scene, options)}
         evaluate: Evaluate

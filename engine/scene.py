@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -46,6 +47,14 @@ class Style:
     pixels: Tensor
     share: float = 1.0
     mask: Mask | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """What tells pixels and mask from others."""
+        digest = hashlib.blake2b(repr(self.pixels.shape).encode())
+        for values in (self.pixels, self.mask):
+            digest.update(b"none" if values is None else np.ascontiguousarray(values).tobytes())
+        return digest.digest()
 
 
 @dataclass(frozen=True)

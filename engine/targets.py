@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from ortist.engine.guides import at_layer, roots
 from ortist.engine.images import resize_tensor
+from ortist.engine.kept import Kept
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
 from ortist.engine.scales import Scale
-from ortist.engine.scene import Scene, Style
+from ortist.engine.scene import Scene, Style, shares_of
 from ortist.engine.sessions import Graph
 from ortist.export.costs import TERMS
 from ortist.export.costs.term import Matched, Part, Protected
@@ -35,6 +36,29 @@ STYLE = "style"
 """The guide by which graphs measure styles that count in part."""
 
 
+class Styled:
+    """What there is to know of a style in one size.
+
+    Args:
+        statistics: of all parts that measure it.
+    """
+
+    def __init__(self, statistics: Statistics) -> None:
+        self.statistics = statistics
+        self._settled: dict[Part, Statistics] = {}
+
+    def settled(self, part: Part) -> Statistics:
+        """Return the targets of a part that are made of this style alone, once and for all."""
+        part = part.plain
+        if part not in self._settled:
+            self._settled[part] = part.term.settle(part.own(self.statistics))
+        return self._settled[part]
+
+
+Memory: TypeAlias = Kept[tuple[Hashable, ...], Styled]
+"""What is known of styles that may come again."""
+
+
 @dataclass(frozen=True)
 class Measuring:
     """By what statistics are measured.
@@ -43,18 +67,29 @@ class Measuring:
         plain: the measure graph of parts without guides.
         masked: that of :func:`masked_parts`, if a style has a mask.
         reach: of masks, one of :data:`~ortist.engine.guides.REACHES`.
+        memory: what is known of styles, by what they are and by which graphs they are measured.
+        key: tells the graphs from others.
     """
 
     plain: Graph
     masked: Graph | None = None
     reach: str = Options.guides
+    memory: Memory | None = None
+    key: Hashable = None
 
     def of(self, parts: Sequence[Part], picture: Tensor) -> Statistics:
         """Return what parts measure of a picture all of which counts."""
         return _measured(self.plain, [part.plain for part in parts], picture, {})
 
-    def of_style(self, parts: Sequence[Part], style: Style) -> Statistics:
+    def of_style(self, parts: Sequence[Part], style: Style) -> Styled:
         """Return what parts measure of a style, of what counts of it if they can be guided."""
+        if self.memory is None:
+            return Styled(self._of_style(parts, style))
+        names = tuple(dict.fromkeys(part.plain for part in parts))
+        key = (self.key, names, self.reach, style.digest)
+        return self.memory.get(key, lambda: Styled(self._of_style(parts, style)))
+
+    def _of_style(self, parts: Sequence[Part], style: Style) -> Statistics:
         mask, guided = style.mask, masked_parts(parts)
         if mask is None or self.masked is None:
             return self.of(parts, style.pixels)
@@ -125,7 +160,7 @@ def settle_targets(
         weights = guides(kept, scene, options)
         settled = {part: part.term.settle(_weighted(part, seen, weights)) for part in kept}
         for part in blended:
-            settled[part] = part.term.settle(_blended(part, scene, styled))
+            settled[part] = _blended(part, scene, styled)
         for part in matched:
             settled[part] = _matched(part, scene, options, (seen, sought), styled)
     return {
@@ -167,16 +202,19 @@ def _weighted(part: Part, seen: Statistics, weights: Mapping[str, Tensor]) -> St
     return {name: value * weights[part.roots] for name, value in own.items()} if part.guide else own
 
 
-def _blended(part: Part, scene: Scene, styled: Sequence[Sequence[Statistics]]) -> Statistics:
-    """Return the mean of a part's statistics over the styles of its area, or of all areas."""
-    owns, shares = [], []
-    for area, statistics in zip(scene.areas, styled, strict=True):
+def _blended(part: Part, scene: Scene, styled: Sequence[Sequence[Styled]]) -> Statistics:
+    """Return the targets of a part by the mean of the styles of its area, or of all areas."""
+    found: list[Styled] = []
+    shares: list[float] = []
+    for area, own in zip(scene.areas, styled, strict=True):
         if part.guide in ("", area.name):
-            # A whole number where there is one area, so that nothing is rounded.
             weight = 1.0 if part.guide or area.mask is None else float(area.mask.mean())
-            owns += [part.plain.own(one) for one in statistics]
+            found += own
             shares += [weight * style.share for style in area.styles]
-    return _mean(owns, shares if len(scene.areas) == 1 else [one / sum(shares) for one in shares])
+    if len(found) == 1:
+        return found[0].settled(part)
+    owns = [part.plain.own(one.statistics) for one in found]
+    return part.term.settle(_mean(owns, shares if part.guide else shares_of(shares)))
 
 
 def _matched(
@@ -184,7 +222,7 @@ def _matched(
     scene: Scene,
     options: Options,
     pictures: tuple[Statistics, Statistics],
-    styled: Sequence[Sequence[Statistics]],
+    styled: Sequence[Sequence[Styled]],
 ) -> Statistics:
     """Return targets that are found among the styles that have a share.
 
@@ -193,13 +231,13 @@ def _matched(
         scene: what is painted.
         options: ``protection`` counts.
         pictures: statistics of the content, and of what is sought.
-        styled: those of the styles of all areas.
+        styled: what is known of the styles of all areas.
     """
     content, sought = (part.own(statistics) for statistics in pictures)
     areas = []
-    for area, statistics in zip(scene.areas, styled, strict=True):
-        pairs = zip(area.styles, statistics, strict=True)
-        shared = [(part.own(one), style.mask) for style, one in pairs if style.share]
+    for area, own in zip(scene.areas, styled, strict=True):
+        pairs = zip(area.styles, own, strict=True)
+        shared = [(part.own(one.statistics), style.mask) for style, one in pairs if style.share]
         areas.append(Matched(area.mask, [own for own, _ in shared], [mask for _, mask in shared]))
     if scene.is_plain:
         return part.term.match(sought, areas[0].styles)
@@ -209,12 +247,11 @@ def _matched(
 
 def _mean(statistics: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
     """Return the weighted mean of the statistics of several pictures."""
-    means = dict(statistics[0])
-    if len(shares) > 1:
-        for name in means:
-            parts = [
-                own[name] * own[name].dtype.type(share)
-                for own, share in zip(statistics, shares, strict=True)
-            ]
-            means[name] = sum(parts[1:], parts[0])
+    means = {}
+    for name in statistics[0]:
+        parts = [
+            own[name] * own[name].dtype.type(share)
+            for own, share in zip(statistics, shares, strict=True)
+        ]
+        means[name] = sum(parts[1:], parts[0])
     return means

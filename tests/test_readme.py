@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -42,6 +43,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(EXAMPLES / "style.jpg", tmp_path / "painting.jpg")
     shutil.copy(EXAMPLES / "style.jpg", tmp_path / "sketch.jpg")
     shutil.copy(EXAMPLES / "style.jpg", tmp_path / "painted.jpg")
+    shutil.copy(EXAMPLES / "sky.png", tmp_path / "sky.png")
+    shutil.copy(EXAMPLES / "sky.png", tmp_path / "face.png")
+    half = Image.new("L", (64, 48))
+    half.paste(255, (0, 0, 64, 24))
+    half.save(tmp_path / "half.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -18,8 +18,9 @@ from ortist.engine.guides import REACHES, at_layer
 from ortist.engine.images import resize_image, to_tensor
 from ortist.engine.objective import weighted_parts
 from ortist.engine.pictures import read_pictures
-from ortist.engine.scene import Area, Division, Scene
-from ortist.engine.targets import Measuring, settle_targets
+from ortist.engine.scene import Area, Division, Scene, Style
+from ortist.engine.targets import Measuring, Statistics, settle_targets
+from ortist.export.costs.term import Part
 
 Pixels = NDArray[np.uint8]
 Tensor = NDArray[np.float32]
@@ -350,3 +351,27 @@ def test_regions_are_read_from_the_command_line(
     for entry in ("m.png", "=s.jpg", ""):
         with pytest.raises(InputError, match=f"--region is '{entry}', accepted is MASK=STYLE"):
             parse_regions([entry])
+
+
+def test_styles_that_come_again_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    original = Measuring._of_style
+
+    def counting(self: Measuring, parts: Sequence[Part], style: Style) -> Statistics:
+        measured.append(style.pixels.shape)
+        return original(self, parts, style)
+
+    monkeypatch.setattr(Measuring, "_of_style", counting)
+    options = replace(NEIGHBORS, scales=2)
+    forgetful, keeping = Engine("cpu", 1), Engine("cpu", 1, kept_styles=4)
+    for content in (CONTENT, IMAGE):
+        expected = forgetful.stylize(content, STYLE, options)
+        count = len(measured)
+        found = keeping.stylize(content, STYLE, options)
+        np.testing.assert_array_equal(found.pixels, expected.pixels)
+        # At the first time at both scales, then not at all.
+        assert len(measured) - count == (2 if content is CONTENT else 0)
+    keeping.stylize(CONTENT, OTHER, options)
+    assert len(measured) - count == 2
+    with pytest.raises(InputError, match="kept_styles is -1"):
+        Engine("cpu", 1, kept_styles=-1)
