@@ -16,7 +16,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from ortist.engine import images
 from ortist.engine.errors import InputError
 from ortist.engine.images import (
     MAX_PIXELS,
@@ -26,6 +25,7 @@ from ortist.engine.images import (
     check_writable,
     fit_area,
     fit_size,
+    read,
     read_image,
     resize_image,
     to_image,
@@ -334,7 +334,7 @@ def test_an_endless_stream_is_read_up_to_what_a_picture_can_take() -> None:
 
 
 def test_a_picture_written_as_text_is_not_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_BYTES_BESIDE", 100)
+    monkeypatch.setattr(read, "_BYTES_BESIDE", 100)
     text = b"P3 40 30 65535\n" + b"65535 32768 00000 " * 1200
     pixels = read_image(io.BytesIO(text), max_pixels=1200)
     assert np.all(pixels == [255, 128, 0])
