@@ -44,11 +44,13 @@ def read_image(
     max_pixels: int = MAX_PIXELS,
     min_side: int = MIN_SIDE,
 ) -> NDArray[np.uint8]:
-    """Read a picture in any usual mode as 8-bit RGB, upright, its first frame if it moves.
+    """Read a picture in any usual mode as 8-bit sRGB, upright, its first frame if it moves.
 
-    Transparency is laid on white, 16-bit values are divided by 257, EXIF orientation is applied,
-    color profiles are ignored. The size is checked before anything is decoded, and of a file no
-    more is read than a picture of ``max_pixels`` can take.
+    Transparency is laid on white, 16-bit values are divided by 257, EXIF orientation is applied.
+    Colors are converted by the ICC profile, if there is one that can be used, else taken as sRGB:
+    the chunks gAMA, cHRM and cICP of PNG, and what AVIF and HEIF say without a profile, are
+    ignored. The size is checked before anything is decoded, and of a file no more is read than a
+    picture of ``max_pixels`` can take.
 
     Args:
         source: the path of a regular file, a binary file object (read from its position to its
@@ -133,4 +135,4 @@ def _identify(stream: io.BytesIO, label: str) -> Image.Image:
 
 def _pixels(image: Image.Image, label: str, max_pixels: int, min_side: int) -> NDArray[np.uint8]:
     check_size(image.width, image.height, label, max_pixels, min_side)
-    return decode(image, label)
+    return decode(image, label)[0]
