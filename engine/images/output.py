@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ortist.engine.errors import InputError
-from ortist.engine.images.formats import LONGEST_SIDE, encoder
+from ortist.engine.images.encoding import PLAIN, Encoding
+from ortist.engine.images.formats import find_format
 from ortist.models.files import find_target, reason, write_whole
 
 
@@ -19,6 +19,7 @@ def check_output(
     path: str | os.PathLike[str],
     force: bool = False,
     size: tuple[int, int] | None = None,
+    encoding: Encoding = PLAIN,
 ) -> None:
     """Check that ``write_image`` will be able to write ``path``; leaves no trace.
 
@@ -26,17 +27,18 @@ def check_output(
         path: where the picture is to go.
         force: whether an existing file may be replaced.
         size: (width, height) of the picture, to check the format's own limit too.
+        encoding: what it is to be written with.
 
     Raises:
         InputError: if the extension is unknown, the folder is missing or not writable, the file
-            exists and ``force`` is false, or the format cannot hold the size.
+            exists and ``force`` is false, or the format cannot hold the size or the encoding.
     """
-    file_format, _ = encoder(path)
-    longest = LONGEST_SIDE.get(file_format, math.inf)
-    if size is not None and max(size) > longest:
+    file_format = find_format(path)
+    encoding.check(path)
+    if size is not None and max(size) > file_format.longest:
         raise InputError(
-            f"output '{os.fspath(path)}': {file_format} holds at most {longest} pixels a side,"
-            f" not {size[0]}x{size[1]}"
+            f"output '{os.fspath(path)}': {file_format.name} holds at most {file_format.longest}"
+            f" pixels a side, not {size[0]}x{size[1]}"
         )
     check_writable(path, force)
 
@@ -84,6 +86,6 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
     try:
         yield stream
         write_whole(Path(path), stream.getvalue())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last from the encoder of AVIF
         message = f"output '{os.fspath(path)}' cannot be written: {reason(error)}"
         raise InputError(message) from error

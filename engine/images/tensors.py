@@ -39,6 +39,12 @@ def to_image(tensor: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(rounded.transpose(1, 2, 0))
 
 
+def to_deep_image(tensor: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return float32 (1, 3, H, W), 0..255, as uint16 (H, W, 3), 0..65535, rounded and clipped."""
+    rounded = np.clip(np.rint(257 * tensor[0]), 0.0, 65535.0).astype(np.uint16)
+    return np.ascontiguousarray(rounded.transpose(1, 2, 0))
+
+
 def check_array(array: NDArray[np.uint8], name: str) -> None:
     """Raise InputError unless an array is uint8 (H, W, 3)."""
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
