@@ -261,7 +261,7 @@ def test_the_comment_of_a_photograph_is_read() -> None:
         (b"ASCII\0\0\0" + b"x" * 64000, None),
     ):
         exif = Image.Exif()
-        exif.get_ifd(0x8769)[0x9286] = value
+        exif[0x8769] = {0x9286: value}
         stream = encoded(Image.fromarray(picture()), "JPEG", exif=exif)
         assert read_comment(stream) == text
 
@@ -288,8 +288,7 @@ def test_the_comment_of_no_picture(tmp_path: Path) -> None:
 def test_the_comment_of_a_picture_too_large_to_decode() -> None:
     """Its pixels are not looked at."""
     exif = Image.Exif()
-    exif[0x0131] = "something"
-    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0large"
+    exif[0x8769] = {0x9286: b"ASCII\0\0\0large"}
     stream = encoded(Image.new("1", (30_000, 20_000)), "PNG", exif=exif)
     assert read_comment(stream) == "large"
 

@@ -46,7 +46,7 @@ def comment_exif(comment: str) -> bytes:
     """Return EXIF with a comment and what wrote it."""
     exif = Image.Exif()
     exif[SOFTWARE_TAG] = software()
-    exif.get_ifd(_EXIF_IFD)[COMMENT_TAG] = comment_bytes(comment)
+    exif[_EXIF_IFD] = {COMMENT_TAG: comment_bytes(comment)}
     return exif.tobytes()
 
 
