@@ -29,7 +29,7 @@ from ortist.engine.images import (
     to_tensor,
     write_image,
 )
-from ortist.engine.images.comment import LONGEST_COMMENT
+from ortist.engine.images.comment import LONGEST_COMMENT, comment_exif
 from ortist.engine.images.profiles import srgb_profile
 
 DEEP = (".png", ".tif", ".tiff")
@@ -74,10 +74,10 @@ def test_16_bits_are_those_of_the_painting(
     assert len(np.unique(samples % 257)) > 100
     if alpha is not None:
         np.testing.assert_array_equal(samples[..., 3], alpha.astype(int) * 257)
-    upper = samples[..., :3].astype(int) >> 8
-    white = read_image(path) if alpha is not None else upper
-    assert alpha is not None or np.array_equal(read_image(path), upper)
-    assert np.all(white[:, -1] == upper[:, -1])
+    upper = samples[..., :3] >> 8
+    read = read_image(path)  # laid on white, where there is transparency: not in the last column
+    np.testing.assert_array_equal(read[:, -1], upper[:, -1])
+    assert np.array_equal(read, upper) == (alpha is None)
 
 
 def test_16_bits_of_8_bit_pixels(tmp_path: Path) -> None:
@@ -266,16 +266,16 @@ def test_the_comment_of_a_photograph_is_read() -> None:
         assert read_comment(stream) == text
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "AVIF"])
-def test_damaged_exif_has_no_comment(tmp_path: Path, file_format: str) -> None:
-    whole = io.BytesIO()
-    write_image(picture(), tmp_path / "out.jpg", Encoding(comment="here"))
-    with Image.open(tmp_path / "out.jpg") as image:
-        exif = image.info["exif"]
-    for cut, insert in itertools.product(range(10, len(exif), 7), (b"", b"\xff\xff", b"\0")):
-        whole = encoded(Image.fromarray(picture()), "PNG", exif=exif[:cut] + insert)
-        assert read_comment(whole) in (None, "here", "her", "he", "h", "")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_has_no_comment(file_format: str) -> None:
+    exif = comment_exif("here")
+    found = set()
+    for cut, insert in itertools.product(range(10, len(exif)), (b"", b"\xff\xff", b"\0")):
+        stream = encoded(Image.fromarray(picture()), file_format, exif=exif[:cut] + insert)
+        found.add(read_comment(stream))
+    assert None in found
+    assert found <= {None, "here", "her", "he", "h", ""}
 
 
 def test_the_comment_of_no_picture(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_what_a_format_cannot_hold_is_refused_before_and_when_written(
     ):
         with pytest.raises(InputError) as caught:
             refuse()
-        assert sorted(str(caught.value)) == sorted(message)
+        assert str(caught.value) == message
     assert list(tmp_path.iterdir()) == []
 
 
