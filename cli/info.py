@@ -20,7 +20,7 @@ from ortist.models.files import reason
 from ortist.models.winograd import WINOGRAD_BLOCK
 
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-_LIBRARIES = ("numpy", "onnx", "pillow")
+_LIBRARIES = ("numpy", "onnx", "pillow", "pillow-heif", "tifffile")
 
 
 def info(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,10 +27,10 @@ from ortist.cli.parameters import (
 from ortist.cli.progress import Progress, describe_plan, progress_bar
 from ortist.cli.regions import parse_regions, region_files
 from ortist.cli.streams import print_error, print_line
-from ortist.engine import Engine, InputError, NonFiniteCostError, Plan, Run, Step
+from ortist.engine import Encoding, Engine, InputError, NonFiniteCostError, Plan, Run, Step
 from ortist.engine.engine import KERNELS
 from ortist.engine.follow import follow
-from ortist.engine.images import OUTPUT_EXTENSIONS
+from ortist.engine.images import OUTPUT_EXTENSIONS, check_holds, read_alpha
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 
 
@@ -54,6 +55,19 @@ def stylize(
         output_option("-o", "--output", help=f"The painting ({', '.join(OUTPUT_EXTENSIONS)})."),
     ],
     force: Force = False,
+    quality: Annotated[
+        int | None,
+        output_option(metavar="N", help="1..100, of JPEG, WebP and AVIF.", show_default="95"),
+    ] = None,
+    bits: Annotated[
+        int, output_option(metavar="8|16", help="Bits of a channel; 16 in PNG and TIFF.")
+    ] = 8,
+    keep_alpha: Annotated[
+        bool,
+        output_option(
+            "--keep-alpha", help="Keep CONTENT's transparency, in PNG, WebP, TIFF or AVIF."
+        ),
+    ] = False,
     save_every: Annotated[
         int,
         output_option(min=0, metavar="N", help="Keep every Nth picture beside it: out-0020.png."),
@@ -103,7 +117,14 @@ def stylize(
     """
     interrupts.promise("the picture")
     options = find_recipe(recipe).with_options(**chosen)
-    picture = PictureFile(output, every=save_every, steps=options.steps, force=force)
+    encoding = Encoding(bits=bits, quality=quality)
+    if keep_alpha:
+        check_holds(output, "alpha")
+        alpha = read_alpha(content, name="content image", max_pixels=options.max_pixels)
+        encoding = replace(encoding, alpha=alpha)
+    picture = PictureFile(
+        output, every=save_every, steps=options.steps, force=force, encoding=encoding
+    )
     outputs = Outputs(picture, [kind(path, options.steps, force) for kind, path in files.items()])
     started = time.perf_counter()
     regions, styles = parse_regions(region or []), style or []

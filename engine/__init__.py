@@ -8,6 +8,7 @@ from ortist.engine.errors import DeviceError as DeviceError
 from ortist.engine.errors import InputError as InputError
 from ortist.engine.errors import NonFiniteCostError as NonFiniteCostError
 from ortist.engine.errors import OrtistError as OrtistError
+from ortist.engine.images import Encoding as Encoding
 from ortist.engine.images import ImageSource as ImageSource
 from ortist.engine.options import Options as Options
 from ortist.engine.pictures import Region as Region

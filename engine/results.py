@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.images import to_image, write_image
+from ortist.engine.images import PLAIN, Encoding, to_image, write_image
 
 
 class Painting:
@@ -21,13 +21,18 @@ class Painting:
 
     pixels: NDArray[np.float32]
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, encoding: Encoding = PLAIN) -> None:
         """Write the picture; the extension says in which format.
 
+        Args:
+            path: where it goes; an older file is replaced.
+            encoding: bits, quality, alpha channel and comment of the file.
+
         Raises:
-            InputError: for an unknown extension or a path that cannot be written.
+            InputError: for an unknown extension, a path that cannot be written, or an encoding
+                that the format cannot hold.
         """
-        write_image(to_image(self.pixels), path)
+        write_image(self.pixels, path, encoding)
 
 
 @dataclass(frozen=True, kw_only=True)

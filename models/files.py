@@ -29,7 +29,7 @@ class TooLongError(OSError):
     """A file or stream has more bytes than are accepted."""
 
 
-def reason(error: OSError | ValueError) -> str:
+def reason(error: Exception) -> str:
     """Return what went wrong, without number and path, which may be that of a scratch file."""
     return getattr(error, "strerror", None) or str(error)
 

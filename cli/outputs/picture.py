@@ -10,7 +10,7 @@ from ortist.cli.interrupt import interrupts
 from ortist.cli.outputs.file import Output
 from ortist.engine import InputError, Step
 from ortist.engine.follow import Observer
-from ortist.engine.images import check_output
+from ortist.engine.images import PLAIN, Encoding, check_output
 from ortist.engine.results import Painting
 
 MOST_NUMBERED = 100_000
@@ -25,17 +25,21 @@ class PictureFile(Observer):
         every: steps between numbered pictures beside it, 0 for none.
         steps: steps of the whole run.
         force: whether existing files are replaced.
+        encoding: bits, quality, alpha channel and comment of all of them.
     """
 
-    def __init__(self, path: Path, *, every: int, steps: int, force: bool) -> None:
+    def __init__(
+        self, path: Path, *, every: int, steps: int, force: bool, encoding: Encoding = PLAIN
+    ) -> None:
         self.path = path
         self._every = every
         self._steps = steps
         self._force = force
+        self._encoding = encoding
 
     def check(self, size: tuple[int, int]) -> None:
         """Raise InputError unless pictures of ``size`` (width, height) can all be written."""
-        check_output(self.path, self._force, size)
+        check_output(self.path, self._force, size, self._encoding)
         if self._every and self._steps // self._every > MOST_NUMBERED:
             raise InputError(
                 f"save_every is {self._every}, which makes {self._steps // self._every} pictures;"
@@ -44,7 +48,7 @@ class PictureFile(Observer):
         # The others have names of the same length in the same folder, which may be taken.
         for index, (_, path) in enumerate(self._numbered()):
             if index == 0 or os.path.lexists(path):
-                check_output(path, self._force, size)
+                check_output(path, self._force, size, self._encoding)
 
     def outputs(self) -> Iterator[Output]:
         """Yield all files that may be written."""
@@ -55,12 +59,12 @@ class PictureFile(Observer):
         """Write the numbered picture if this step is due one."""
         interrupts.defer()  # from now on there is something to keep
         if self._every and step.iteration % self._every == 0:
-            step.save(self.numbered(step.iteration))
+            step.save(self.numbered(step.iteration), self._encoding)
 
     def keep(self, painting: Painting) -> None:
         """Write the picture."""
         interrupts.defer()
-        painting.save(self.path)
+        painting.save(self.path, self._encoding)
         interrupts.wrote(self.path)
 
     def numbered(self, iteration: int) -> Path:

@@ -7,17 +7,22 @@ import hashlib
 import io
 import json
 import struct
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+import icc
 import numpy as np
+import pillow_heif
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from numpy.typing import NDArray
 from PIL import Image
 
-from ortist.engine import LAYERS, Options
+from ortist.engine import LAYERS, Encoding, Options
+from ortist.engine.images import write_image
 from ortist.engine.options import INITS, OPTIMIZERS
 
 
@@ -161,8 +166,42 @@ def whole_pictures() -> tuple[bytes, ...]:
         (rgb, "BMP", {}),
         (rgb.convert("P"), "GIF", {"save_all": True, "append_images": [rgb.convert("P")]}),
         (rgb, "PPM", {}),
+        (rgb, "AVIF", {"exif": exif}),
+        (rgb.convert("RGBA"), "AVIF", {"icc_profile": PROFILES["RGB"]}),
     ]
-    return tuple(_encoded(image, kind, **settings) for image, kind, settings in saved)
+    for mode, profile in PROFILES.items():
+        saved.append((rgb.convert(mode), "TIFF", {"icc_profile": profile}))
+        saved.append((rgb.convert(mode), "JPEG", {"icc_profile": profile}))
+    saved.append((rgb.convert("RGBA"), "PNG", {"icc_profile": PROFILES["RGB"]}))
+    files = [_encoded(image, kind, **settings) for image, kind, settings in saved]
+    return (*files, *_own_files(pixels), _heic(rgb))
+
+
+PROFILES = {
+    "RGB": icc.rgb_profile(icc.DISPLAY_P3, lambda values: values**2.2),
+    "L": icc.gray_profile(lambda values: values**1.8),
+    "CMYK": icc.cmyk_profile(np.arange(48).astype(np.uint8).reshape(2, 2, 2, 2, 3)),
+}
+
+
+def _own_files(pixels: NDArray[np.uint8]) -> Iterator[bytes]:
+    """Files as ortist writes them, with all that they can have."""
+    alpha = pixels[..., 0]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, bits in (("a.png", 8), ("a.png", 16), ("a.tif", 16), ("a.jpg", 8), ("a.webp", 8)):
+            path = Path(folder) / name
+            opaque = path.suffix == ".jpg"
+            encoding = Encoding(bits=bits, alpha=None if opaque else alpha, comment='{"seed": 1}')
+            write_image(pixels, path, encoding)
+            yield path.read_bytes()
+
+
+def _heic(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    file = pillow_heif.from_pillow(image)
+    file.info["icc_profile"] = PROFILES["RGB"]
+    file.save(stream, quality=50)
+    return stream.getvalue()
 
 
 Mutation = Callable[[bytes, float, bytes], bytes]

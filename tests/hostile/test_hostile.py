@@ -26,9 +26,17 @@ from strategies import anything, graphs, manifests, options, pictures, recipes, 
 
 from ortist.cli import main
 from ortist.cli.app import app
-from ortist.engine import ArtifactError, Engine, InputError, Options, OrtistError, find_recipe
+from ortist.engine import (
+    ArtifactError,
+    Encoding,
+    Engine,
+    InputError,
+    Options,
+    OrtistError,
+    find_recipe,
+)
 from ortist.engine.artifacts import Artifacts
-from ortist.engine.images import read_image, write_image
+from ortist.engine.images import read_comment, read_image, read_with_alpha, write_image
 
 SHIPPED = Path(str(resources.files("ortist.models")))
 MANIFEST: dict[str, Any] = json.loads((SHIPPED / "manifest.json").read_text())
@@ -105,7 +113,7 @@ def test_pictures_are_read_or_an_input_error(folder: Path, data: bytes, kind: st
     source = path if kind == "path" else stream_of(data, kind)
     with bounded("picture") as outcome:
         try:
-            pixels = read_image(source, max_pixels=10**6)
+            pixels, alpha = read_with_alpha(source, max_pixels=10**6)
         except InputError as error:
             outcome(check_message(error))
         else:
@@ -114,6 +122,9 @@ def test_pictures_are_read_or_an_input_error(folder: Path, data: bytes, kind: st
             assert pixels.shape[2] == 3
             assert min(pixels.shape[:2]) >= 16
             assert pixels.shape[0] * pixels.shape[1] <= 10**6
+            assert alpha is None or (alpha.dtype, alpha.shape) == (np.uint8, pixels.shape[:2])
+            comment = read_comment(io.BytesIO(data))
+            assert comment is None or len(comment) <= 60_000
             outcome("valid")
 
 
@@ -154,6 +165,7 @@ def option_names(command: str) -> list[str]:
 
 
 CONTENTS = (
+    "alpha.png",
     "good.png",
     "good.png",
     "good.png",
@@ -164,13 +176,23 @@ CONTENTS = (
     "loop.png",
 )
 FILES = (*CONTENTS, "none.png", ".", "/dev/zero", "/proc/self/mem", "é\n.png", "a\0b", "", "\udcff")
-OUTPUTS = ("out.png", "out.jpg", "out.bmp", "out.tif", "out.webp", "o\nut.png", "é\udcff.png")
+OUTPUTS = (
+    "out.png",
+    "out.jpg",
+    "out.bmp",
+    "out.tif",
+    "out.webp",
+    "out.avif",
+    "o\nut.png",
+    "é\udcff.png",
+)
 BAD_OUTPUTS = (
     *("good.png", "no/out.png", ".", "", "out.xcf", "a" * 300 + ".png", "pipe.png", "loop.png"),
     *("null.png", "/proc/o.png", "folder.png", "a\0.png"),
 )
 LAST = (
     *((), ("--force",), ("--save-every", "1"), ("--quiet",)),
+    *(("--keep-alpha",), ("--bits", "16"), ("--keep-alpha", "--bits", "16"), ("--quality", "3")),
     ("--optimizer", "adam", "--learning-rate", "1e30"),  # the cost becomes infinite
 )
 VALUES = st.one_of(
@@ -182,7 +204,11 @@ VALUES = st.one_of(
 def command_lines(draw: st.DrawFn) -> list[str]:
     """Arguments that, where they are valid, ask for little."""
     command = draw(st.sampled_from(["stylize", "stylize", "stylize", "grid"]))
-    files = st.sampled_from(FILES) if draw(st.integers(0, 3)) == 0 else st.just("good.png")
+    files = (
+        st.sampled_from(FILES)
+        if draw(st.integers(0, 3)) == 0
+        else st.sampled_from(("good.png", "alpha.png"))
+    )
     outputs = st.sampled_from(OUTPUTS if draw(st.integers(0, 3)) else BAD_OUTPUTS)
     styles = draw(st.lists(files, min_size=1, max_size=2))
     arguments = [command, draw(files), "-o", draw(outputs)]
@@ -209,6 +235,7 @@ def workplace(folder: Path) -> Iterator[Path]:
     try:
         write_image(small_picture(1), "good.png")
         write_image(small_picture(2)[:15], "tiny.png")
+        write_image(small_picture(3), "alpha.png", Encoding(alpha=small_picture(4)[..., 0]))
         Path("half.png").write_bytes(Path("good.png").read_bytes()[:300])
         Path("text.png").write_text("no picture")
         Path("folder.png").mkdir()

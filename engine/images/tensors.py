@@ -1,0 +1,54 @@
+"""Arrays of pixels to tensors and back, and both in other sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ortist.engine.errors import InputError
+
+
+def resize_image(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Resample uint8 (H, W, 3) to uint8 (height, width, 3) with an antialiased Lanczos filter."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(resized)
+
+
+def resize_tensor(
+    tensor: NDArray[np.float32], width: int, height: int, linear: bool = False
+) -> NDArray[np.float32]:
+    """Resample float32 (1, C, H, W) to (1, C, height, width), cubic or ``linear``, unclipped."""
+    if tensor.shape[2:] == (height, width):
+        return tensor
+    kind = Image.Resampling.BILINEAR if linear else Image.Resampling.BICUBIC
+    channels = [Image.fromarray(channel).resize((width, height), kind) for channel in tensor[0]]
+    return np.stack([np.asarray(channel) for channel in channels])[np.newaxis]
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return uint8 (H, W, 3) as a contiguous float32 (1, 3, H, W) with the same values."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis], dtype=np.float32)
+
+
+def to_image(tensor: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return float32 (1, 3, H, W) rounded and clipped to 0..255 as uint8 (H, W, 3)."""
+    rounded = np.clip(np.rint(tensor[0]), 0.0, 255.0).astype(np.uint8)
+    return np.ascontiguousarray(rounded.transpose(1, 2, 0))
+
+
+def to_deep_image(tensor: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return float32 (1, 3, H, W), 0..255, as uint16 (H, W, 3), 0..65535, rounded and clipped."""
+    rounded = np.clip(np.rint(257 * tensor[0]), 0.0, 65535.0).astype(np.uint16)
+    return np.ascontiguousarray(rounded.transpose(1, 2, 0))
+
+
+def check_array(array: NDArray[np.uint8], name: str) -> None:
+    """Raise InputError unless an array is uint8 (H, W, 3)."""
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise InputError(
+            f"{name} is an array of {array.dtype} {array.shape}; uint8 (height, width, 3) is"
+            " accepted"
+        )
