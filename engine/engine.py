@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -22,6 +23,7 @@ from ortist.engine.optimizer import Tensor
 from ortist.engine.options import OPTIONS, Options
 from ortist.engine.pictures import Pictures, Pixels, Styles, as_list, read_pictures
 from ortist.engine.plan import PROBE_STEPS, Plan, peak_bytes
+from ortist.engine.record import Record, inputs_of, installed_versions, option_values
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
 from ortist.engine.scales import Scale
@@ -160,6 +162,25 @@ class Engine:
             peak_bytes(scales, pictures.style_pixels, options, self._block),
             _run=lambda: self._run(pictures, scales, options),
             _probe=lambda width, height: self._seconds_at(width, height, options),
+        )
+
+    def record(self, content: ImageSource, style: Styles, options: Options | None = None) -> Record:
+        """Return what a run of these is made of and with; pictures need not be readable as such.
+
+        Raises:
+            InputError: for a picture whose bytes cannot be read, or terms of one's own.
+        """
+        options = Options() if options is None else options
+        manifest = self._artifacts.manifest.to_json()
+        return Record(
+            inputs=inputs_of(content, as_list(style), options),
+            options=option_values(options),
+            versions=installed_versions(),
+            provider=self.provider,
+            threads=self._device.threads,
+            kernel=self._kernel,
+            pieces=self._kinds == PIECES,
+            models=hashlib.sha256(manifest.encode()).hexdigest(),
         )
 
     def _seconds_at(self, width: int, height: int, options: Options) -> float:

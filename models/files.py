@@ -6,13 +6,13 @@ Devices, pipes and sockets are refused: they may block, never end, or be damaged
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -42,14 +42,19 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
         OSError: if this is no regular file, or it cannot be read.
         ValueError: if no file can have this name.
     """
-    # Before it is opened, which wakes who waits at a pipe; and after, since it may be another now.
-    _check_regular(Path(path).stat().st_mode)
-    descriptor = os.open(path, _READING)
-    try:
-        _check_regular(os.fstat(descriptor).st_mode)
-        return read_limited(partial(os.read, descriptor), limit)
-    finally:
-        os.close(descriptor)
+    with _opened(path) as stream:
+        return read_limited(stream.read, limit)
+
+
+def digest_regular(path: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a regular file, in hexadecimal digits.
+
+    Raises:
+        OSError: if this is no regular file, or it cannot be read.
+        ValueError: if no file can have this name.
+    """
+    with _opened(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_limited(read: Callable[[int], Bytes], limit: int) -> bytes:
@@ -116,6 +121,19 @@ def write_whole(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+def _opened(path: str | os.PathLike[str]) -> io.FileIO:
+    """Return a regular file, open for reading."""
+    # Before it is opened, which wakes who waits at a pipe; and after, since it may be another now.
+    _check_regular(Path(path).stat().st_mode)
+    stream = io.FileIO(os.open(path, _READING), closefd=True)
+    try:
+        _check_regular(os.fstat(stream.fileno()).st_mode)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
 
 
 def _check_regular(mode: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from ortist.models.errors import OrtistError, shown
 
 T = TypeVar("T")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def parse_json(text: str) -> Any:
@@ -62,6 +63,16 @@ class Value:
                 message = f"{self.label}: {here} has {shown(name)}"
                 raise self.error(f"{message}, accepted are {_listed(names)}")
         return {name: self.at(name) for name in self.value}
+
+    def mapping(self) -> dict[str, Any]:
+        """Return an object, whatever its entries are."""
+        if not isinstance(self.value, dict):
+            self.refuse("an object")
+        return self.value
+
+    def entries(self) -> dict[str, Value]:
+        """Return the entries of an object, whatever its keys are."""
+        return {name: self.at(name) for name in self.mapping()}
 
     def items(self) -> list[Value]:
         """Return the entries of a list."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from ortist.models.errors import ArtifactError, shown
 from ortist.models.files import TooLongError, read_regular, reason
-from ortist.models.json_values import Value, parse_json
+from ortist.models.json_values import SHA256, Value, parse_json
 from ortist.models.keys import BLOCKS, KINDS, GraphKey, Kind
 from ortist.models.layers import IMAGE, LAYERS, POOLINGS
 from ortist.models.weights import Tensor, vgg19_tensors
@@ -27,7 +27,6 @@ _NETWORK = "vgg19"
 _INPUT = {"layout": "1x3xHxW", "colors": "RGB", "range": [0, 255]}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _PART = re.compile(rf"\w{{1,100}}/({'|'.join((*LAYERS, IMAGE))})", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY_PARTS = tuple(GraphKey.__dataclass_fields__)
 
 
@@ -182,7 +181,7 @@ def _mean(value: Value) -> tuple[float, float, float]:
 
 
 def _sha256(value: Value) -> str:
-    return value.matching(_SHA256, "64 hexadecimal digits")
+    return value.matching(SHA256, "64 hexadecimal digits")
 
 
 def _file(fields: dict[str, Value]) -> File:
