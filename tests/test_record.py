@@ -132,9 +132,9 @@ def test_what_cannot_be_recorded_is_refused(engine: Engine, tmp_path: Path) -> N
         engine.record(CONTENT, STYLE, Options(terms={Own(): ["conv1_1"]}))
     with pytest.raises(InputError, match=r"^style '.*none\.jpg' does not exist$"):
         engine.record(CONTENT, tmp_path / "none.jpg")
-    with pytest.raises(InputError, match="^content '.*' cannot be read: Is a directory"):
+    with pytest.raises(InputError, match=r"^content '.*' cannot be read: Is a directory"):
         engine.record(tmp_path, STYLE)
-    with pytest.raises(InputError, match="^content is .* which cannot be read twice"):
+    with pytest.raises(InputError, match=r"^content is .* which cannot be read twice"):
         engine.record(object(), STYLE)  # type: ignore[arg-type]
 
 
@@ -161,7 +161,7 @@ def test_damaged_records_are_refused(record: Record, values: Any, message: str) 
     "text", ["", "[]", "{", "[" * 100_000, " " * 2_000_000, '{"format": 1, "format": 1}', "1e999"]
 )
 def test_what_is_no_record_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(InputError, match="^the record is damaged: ") as caught:
+    with pytest.raises(InputError, match=r"^the record is damaged: ") as caught:
         Record.from_json(text)
     assert len(str(caught.value)) < 300
 
