@@ -179,7 +179,7 @@ def inputs_of(
     Raises:
         InputError: if the bytes of one cannot be read.
     """
-    starts = {name: getattr(options, name) for name in OPTIONS if _is_picture(name, options)}
+    starts = {name: getattr(options, name) for name in OPTIONS if is_picture(name, options)}
     return (
         Input.of("content", content),
         *(Input.of("style", style) for style in styles),
@@ -197,9 +197,15 @@ def option_values(options: Options) -> dict[str, Any]:
         names = ", ".join(term.name for term in options.terms)
         raise InputError(f"terms has {names}, accepted are none where a record is kept")
     return {
-        name: None if _is_picture(name, options) else _plain(getattr(options, name))
+        name: None if is_picture(name, options) else _plain(getattr(options, name))
         for name in OPTIONS
     }
+
+
+def is_picture(name: str, options: Options) -> bool:
+    """Whether the value of an option is a picture, and not a word."""
+    kind = OPTIONS[name].kind
+    return isinstance(kind, Start) and not kind.is_word(getattr(options, name))
 
 
 def installed_versions() -> dict[str, str]:
@@ -220,11 +226,6 @@ def installed_versions() -> dict[str, str]:
         "numpy": np.__version__,
         "pillow": PIL.__version__,
     }
-
-
-def _is_picture(name: str, options: Options) -> bool:
-    kind = OPTIONS[name].kind
-    return isinstance(kind, Start) and not kind.is_word(getattr(options, name))
 
 
 def _plain(value: Any) -> Any:

@@ -92,6 +92,16 @@ class Run(Iterator[Step]):
         """The picture so far, float32 (1, 3, H, W), RGB, nominally 0..255, not clipped."""
         return self._optimizer.picture
 
+    @property
+    def iteration(self) -> int:
+        """Steps so far."""
+        return self._iteration
+
+    @property
+    def done(self) -> bool:
+        """Whether there are no steps left."""
+        return not self._left and self._scale + 1 == len(self.scales)
+
     def __next__(self) -> Step:
         """Evaluate once and let the optimizer step."""
         if not self._left:
@@ -175,7 +185,7 @@ class Run(Iterator[Step]):
 
     def _grow(self) -> None:
         """Go on to the next scale."""
-        if self._scale + 1 == len(self.scales):
+        if self.done:
             raise StopIteration
         self._scale += 1
         scale = self.scales[self._scale]

@@ -11,10 +11,10 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 _CHUNK = 1 << 20
@@ -34,6 +34,24 @@ def reason(error: OSError | ValueError) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def open_regular(path: str | os.PathLike[str]) -> io.FileIO:
+    """Return a regular file, open for reading.
+
+    Raises:
+        OSError: if this is no regular file, or it cannot be read.
+        ValueError: if no file can have this name.
+    """
+    # Before it is opened, which wakes who waits at a pipe; and after, since it may be another now.
+    _check_regular(Path(path).stat().st_mode)
+    stream = io.FileIO(os.open(path, _READING), closefd=True)
+    try:
+        _check_regular(os.fstat(stream.fileno()).st_mode)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
 def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     """Return the content of a regular file of at most ``limit`` bytes.
 
@@ -42,7 +60,7 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
         OSError: if this is no regular file, or it cannot be read.
         ValueError: if no file can have this name.
     """
-    with _opened(path) as stream:
+    with open_regular(path) as stream:
         return read_limited(stream.read, limit)
 
 
@@ -53,7 +71,7 @@ def digest_regular(path: str | os.PathLike[str]) -> str:
         OSError: if this is no regular file, or it cannot be read.
         ValueError: if no file can have this name.
     """
-    with _opened(path) as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -97,11 +115,19 @@ def find_target(path: str | os.PathLike[str]) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, replacing what is there.
+    """Write a file whole or not at all, as :func:`whole_file` does."""
+    with whole_file(path) as stream:
+        stream.write(data)
 
-    It is made beside its place and moved there once it is on the disk, so that nobody sees half of
-    it, and the older file stays if the disk is full. That file's permissions are kept, and a
-    symbolic link keeps pointing to the file written.
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Give a stream; what is written to it becomes the file, whole or not at all.
+
+    It replaces what is there, unless an exception comes out of the block. It is made beside its
+    place and moved there once it is on the disk, so that nobody sees half of it, and the older file
+    stays if the disk is full. That file's permissions are kept, and a symbolic link keeps pointing
+    to the file written.
 
     Raises:
         OSError: if the file cannot be written, or ``path`` leads to something else than a file.
@@ -114,26 +140,13 @@ def write_whole(path: Path, data: bytes) -> None:
         with scratch.open("xb") as stream:
             if target.exists():
                 scratch.chmod(stat.S_IMODE(target.stat().st_mode))
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(target)
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
-
-
-def _opened(path: str | os.PathLike[str]) -> io.FileIO:
-    """Return a regular file, open for reading."""
-    # Before it is opened, which wakes who waits at a pipe; and after, since it may be another now.
-    _check_regular(Path(path).stat().st_mode)
-    stream = io.FileIO(os.open(path, _READING), closefd=True)
-    try:
-        _check_regular(os.fstat(stream.fileno()).st_mode)
-    except BaseException:
-        stream.close()
-        raise
-    return stream
 
 
 def _check_regular(mode: int) -> None:
