@@ -13,6 +13,7 @@ import typer
 from ortist.cli.outputs import FILES
 from ortist.cli.outputs.file import OutputFile
 from ortist.engine.engine import KERNELS
+from ortist.engine.memory import parse_bytes
 from ortist.engine.options import OPTIONS, Option
 from ortist.engine.recipes import DEFAULT_RECIPE, find_recipe
 from ortist.engine.values import YesNo
@@ -33,12 +34,26 @@ Kernel = Annotated[
     str,
     _machine("--kernel", metavar="|".join(KERNELS), help="How convolutions are computed."),
 ]
+MaxMemory = Annotated[
+    str | None,
+    _machine(
+        "--max-memory",
+        metavar="SIZE",
+        help="Refuse what would take more, as in 2GB; none for no limit.",
+        show_default="what there is",
+    ),
+]
 ModelsFolder = Annotated[
     Path | None,
     _machine(
         "--models", metavar="DIR", help="Models made by ortist export.", show_default="as shipped"
     ),
 ]
+
+
+def memory_limit(text: str | None) -> float | None:
+    """Return the bytes that ``--max-memory`` says; None where it is not given."""
+    return None if text is None else parse_bytes("--max-memory", text)
 
 
 def takes_options_and_files(command: Callable[..., None]) -> Callable[..., None]:

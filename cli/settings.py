@@ -12,6 +12,7 @@ from ortist.cli.outputs import FILES, Outputs
 from ortist.cli.outputs.checkpoint import CheckpointFile
 from ortist.cli.outputs.file import Output, OutputFile
 from ortist.cli.outputs.picture import PictureFile
+from ortist.cli.parameters import memory_limit
 from ortist.engine import Engine, Options, Record
 from ortist.engine.options import OPTIONS
 from ortist.engine.record import is_picture
@@ -41,10 +42,12 @@ class Settings:
     threads: int | None
     kernel: str
     models: Path | None
+    max_memory: str | None
 
     def engine(self) -> Engine:
         """Return the engine that paints."""
-        return Engine(self.device, self.threads, self.models, self.kernel)
+        memory = memory_limit(self.max_memory)
+        return Engine(self.device, self.threads, self.models, self.kernel, memory=memory)
 
     def record(self, engine: Engine, options: Options) -> Record:
         """Return what the picture is made of and with."""
@@ -98,7 +101,7 @@ class Settings:
         files = fields["files"].entries()
         for name in files:
             Value(name, "files", value.label, value.error).one_of(tuple(_BY_NAME))
-        models, threads = fields["models"], fields["threads"]
+        models, threads, memory = fields["models"], fields["threads"], fields["max_memory"]
         return cls(
             content=Path(fields["content"].text()),
             styles=tuple(Path(style.text()) for style in fields["styles"].items()),
@@ -114,6 +117,7 @@ class Settings:
             threads=None if threads.value is None else threads.integer(1),
             kernel=fields["kernel"].text(),
             models=None if models.value is None else Path(models.text()),
+            max_memory=None if memory.value is None else memory.text(),
         )
 
 

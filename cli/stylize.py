@@ -17,6 +17,7 @@ from ortist.cli.parameters import (
     DeviceName,
     Force,
     Kernel,
+    MaxMemory,
     ModelsFolder,
     Quiet,
     Threads,
@@ -89,6 +90,7 @@ def stylize(
     threads: Threads = None,
     kernel: Kernel = KERNELS[0],
     models: ModelsFolder = None,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Paint CONTENT in the style of STYLE.
 
@@ -109,6 +111,7 @@ def stylize(
         threads=threads,
         kernel=kernel,
         models=models,
+        max_memory=max_memory,
     )
     engine = settings.engine()
     plan = engine.plan(content, style, options)

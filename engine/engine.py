@@ -17,6 +17,7 @@ from ortist.engine.artifacts import Artifacts, Choice
 from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.kept import Kept
+from ortist.engine.memory import check_memory, checked_limit
 from ortist.engine.metrics import Activations, Metrics, measure
 from ortist.engine.objective import Objective, matches, weighted_parts
 from ortist.engine.optimizer import Tensor
@@ -81,10 +82,12 @@ class Engine:
             CPUs), ``"direct"`` (the provider's own), or ``"auto"``, the better one.
         pieces: whether J and its gradient are computed by three graphs that meet at the statistics,
             in place of one; the same to rounding, but slower.
+        memory: most bytes that a run may take, as :attr:`Plan.peak_bytes` tells it; by default what
+            the machine can give when it starts, see :mod:`ortist.engine.memory`.
 
     Raises:
         DeviceError: if the device cannot be used here.
-        InputError: for an unknown kernel.
+        InputError: for an unknown kernel, or a limit that is no number above 0.
         ArtifactError: if the models folder has no readable manifest.
     """
 
@@ -95,9 +98,11 @@ class Engine:
         models: str | Path | None = None,
         kernel: str = "auto",
         pieces: bool = False,
+        memory: float | None = None,
     ) -> None:
         check_choice("kernel", kernel, KERNELS)
         self._kernel = kernel
+        self._memory = checked_limit(memory)
         self._kinds = PIECES if pieces else FUSED
         self._optimized: tuple[Kind, ...] = ("measure", "pullback") if pieces else FUSED
         self._device = Device(device, threads)
@@ -156,11 +161,12 @@ class Engine:
         options = read_start(options)
         pictures = read_pictures(content, style, options)
         scales = pictures.scales(options)
+        peak = peak_bytes(scales, pictures.style_pixels, options, self._block)
         return Plan(
             scales,
             options,
-            peak_bytes(scales, pictures.style_pixels, options, self._block),
-            _run=lambda: self._run(pictures, scales, options),
+            peak,
+            _run=lambda: self._run(pictures, scales, options, peak),
             _probe=lambda width, height: self._seconds_at(width, height, options),
         )
 
@@ -193,7 +199,10 @@ class Engine:
         # The first evaluation has memory to get.
         return min(step.seconds for step in self.iterate(noise, noise, small) if step.iteration > 1)
 
-    def _run(self, pictures: Pictures, scales: tuple[Scale, ...], options: Options) -> Run:
+    def _run(
+        self, pictures: Pictures, scales: tuple[Scale, ...], options: Options, peak: int
+    ) -> Run:
+        check_memory(peak, self._memory, scales[-1].width, scales[-1].height)
         for scale in scales:
             for kind in ("measure", *self._kinds):
                 choice = self._choice(scale.pixels, options)

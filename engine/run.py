@@ -6,7 +6,14 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import asdict
 
 import numpy as np
@@ -37,7 +44,7 @@ _UNREADABLE = (
 """What reading a state that is none raises."""
 
 
-class Run(Iterator[Step]):
+class Run(Iterator[Step], AsyncIterable[Step]):
     """An iterator over the steps of a run, one per evaluation, whose state can be kept.
 
     The run of a plan that is interrupted, kept as :meth:`state` and restored elsewhere ends with
@@ -86,6 +93,15 @@ class Run(Iterator[Step]):
         self._scale = 0
         self._left = scales[0].steps
         self._last_good, self._last_good_step = start, 0
+
+    def __aiter__(self) -> AsyncIterator[Step]:
+        """Iterate over the same steps with ``async for``; the event loop is free meanwhile.
+
+        Canceling the task cancels the run, and waits until no thread computes it any more.
+        """
+        from ortist.engine.asynchronous import each_step  # imported late: so does asyncio
+
+        return each_step(self)
 
     @property
     def picture(self) -> Tensor:
