@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from ortist.cli.batch import batch
 from ortist.cli.compare import compare
 from ortist.cli.export import export
 from ortist.cli.grid import grid
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(stylize)
 app.command()(resume)
+app.command()(batch)
 app.command()(grid)
 app.command()(compare)
 app.command()(recipes)

@@ -60,15 +60,17 @@ def takes_options_and_files(command: Callable[..., None]) -> Callable[..., None]
     """Give a command the flags of all options and output files.
 
     They take the place of its parameters ``chosen``, where it gets the values of the options that
-    were given, by name, and ``files``, where it gets the paths, by class.
+    were given, by name, and ``files``, if it has that, where it gets the paths, by class.
     """
 
     def run(**values: Any) -> None:
         given = {name: value for name, value in values.items() if value is not None}
         chosen = {name: _value(OPTIONS[name], given[name]) for name in _OPTIONS if name in given}
         files = {kind: given[name] for name, kind in _FILES.items() if name in given}
-        own = {name: values[name] for name in values.keys() - _OPTIONS.keys() - _FILES.keys()}
-        command(**own, chosen=chosen, files=files)
+        ours = {"chosen": chosen, "files": files}
+        for name in values.keys() - _OPTIONS.keys() - _FILES.keys():
+            ours[name] = values[name]
+        command(**{name: value for name, value in ours.items() if name in own.parameters})
 
     own = signature(command, eval_str=True)
     parameters = list(_with_options_and_files(own.parameters.values()))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 from ortist.models.errors import InputError, shown
 
@@ -41,11 +42,12 @@ def parse_bytes(name: str, text: str) -> float:
     return size
 
 
-def checked_limit(memory: object) -> float | None:
+def checked_limit(memory: Any) -> float | None:
     """Return a limit in bytes, None for what there is; InputError unless it is a number above 0."""
     if memory is None:
         return None
-    if not (isinstance(memory, Real) and not isinstance(memory, bool) and memory > 0):
+    number = isinstance(memory, Real) and not isinstance(memory, bool)
+    if not (number and memory > 0):
         raise InputError(f"memory is {shown(memory)}, accepted are numbers of bytes above 0")
     # No larger integer is a float.
     return math.inf if memory > sys.float_info.max else float(memory)

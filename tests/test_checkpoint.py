@@ -176,6 +176,34 @@ def test_stopped_by_a_signal_a_run_goes_on(
     assert files(elsewhere) == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("style.jpg", "--style-weight", "1", "--style-weight", "3", "--init", "content.jpg"),
+        ("--recipe", "perceptual", "--steps", "12", "--kernel", "winograd", "--plot", "p.png"),
+    ],
+)
+def test_with_other_options_it_goes_on_too(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """With several styles, a picture to start from, Adam, no threads told and a plot."""
+    command = ("stylize", "content.jpg", "style.jpg", "-o", "out.png", "--size", "48", *options)
+    whole, killed = folder(tmp_path, "whole"), folder(tmp_path, "killed")
+    assert run(whole, *command).code == 0
+    prelude = KILL.format(event="os.rename", name="c.npz", count=7)
+    assert run(killed, *command, *KEPT, prelude=prelude).code == -signal.SIGKILL
+    (killed / "out.png").write_bytes(b"in the way")
+    assert run(killed, "resume", "c.npz", "--quiet") == Outcome(0, "", "")
+    assert made(killed) == made(whole)
+
+
+def test_a_run_that_fails_for_good_leaves_no_checkpoint(tmp_path: Path) -> None:
+    place = folder(tmp_path, "run")
+    failing = ("--recipe", "notebook", "--learning-rate", "1e30")
+    ended = run(place, *COMMAND, *KEPT, *failing)
+    assert ended.code == 1
+    assert "c.npz" not in files(place)
+    assert (place / "out.png").exists()
+
+
 def test_a_signal_before_the_first_step_leaves_a_checkpoint(
     tmp_path: Path, expected: tuple[dict[str, Any], float]
 ) -> None:
