@@ -166,10 +166,7 @@ def _paint(
                 print_line(describe_plan(plan))
             run = plan.run()
             prepare(run)
-            if checkpoint is not None:
-                checkpoint.begin(run)
-                interrupts.promise("the picture", _hint(checkpoint))
-            interrupts.cancel_with(run.cancel)
+            _begin(run, checkpoint)
             step = _follow(run, outputs, Progress(plan, show, print_every, quiet))
             if interrupts.requested:
                 text = (
@@ -190,6 +187,14 @@ def _paint(
     if interrupts.requested:
         raise Interrupted(text)
     return step
+
+
+def _begin(run: Run, checkpoint: CheckpointFile | None) -> None:
+    """Tell who is to know of a run before its first step."""
+    if checkpoint is not None:
+        checkpoint.begin(run)
+        interrupts.promise("the picture", _hint(checkpoint))
+    interrupts.cancel_with(run.cancel)
 
 
 def _hint(checkpoint: CheckpointFile) -> str:
