@@ -278,7 +278,7 @@ def _other_inputs(now: Sequence[Input], before: Sequence[Input]) -> Iterator[str
     for role in dict.fromkeys(item.role for item in (*now, *before)):
         ours, theirs = ([item for item in items if item.role == role] for items in (now, before))
         if len(ours) != len(theirs):
-            yield f"there are {len(ours)} pictures as {role}, were {len(theirs)}"
+            yield f"pictures as {role} are {len(ours)}, were {len(theirs)}"
             continue
         for new, old in zip(ours, theirs, strict=True):
             if new.sha256 != old.sha256 and new.name == old.name:

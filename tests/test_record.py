@@ -106,7 +106,7 @@ def test_differences_are_told_in_words(engine: Engine, record: Record, tmp_path:
     more = engine.record(STYLE, [STYLE, STYLE], OPTIONS)
     assert more.differences(record) == [
         "content is 'style.jpg', was 'content.jpg'",
-        "there are 2 pictures as style, were 1",
+        "pictures as style are 2, were 1",
     ]
 
 

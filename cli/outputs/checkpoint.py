@@ -61,9 +61,11 @@ class CheckpointFile(Observer):
         yield "the checkpoint", self.path
 
     def begin(self, run: Run) -> None:
-        """Write the checkpoint of the start of a run, or of where it goes on."""
+        """Write the checkpoint of the start of a run; one that goes on has its own."""
         self._run = run
-        self._write(run)
+        self._written = time.monotonic()
+        if not run.iteration:
+            self._write(run)
 
     def step(self, step: Step) -> None:
         """Write the checkpoint if one is due."""
