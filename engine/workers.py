@@ -93,8 +93,13 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, setup), daemon=True)
-        with _signals_held():
-            self._process.start()
+        try:
+            with _signals_held():
+                self._process.start()
+        except BaseException:  # of a signal that was held: the process would wait for ever
+            if self._process.pid is not None:
+                self.kill()
+            raise
         theirs.close()
         self.job: Job | None = None
         self.styles: tuple[Path, ...] = ()
