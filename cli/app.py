@@ -9,12 +9,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from ortist.cli.batch import batch
 from ortist.cli.compare import compare
 from ortist.cli.export import export
 from ortist.cli.grid import grid
 from ortist.cli.info import info, installed_version
 from ortist.cli.interrupt import interrupts
 from ortist.cli.recipes import recipes
+from ortist.cli.resume import resume
 from ortist.cli.streams import print_error, print_line
 from ortist.cli.stylize import stylize
 from ortist.engine import OrtistError
@@ -28,6 +30,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(stylize)
+app.command()(resume)
+app.command()(batch)
 app.command()(grid)
 app.command()(compare)
 app.command()(recipes)

@@ -18,9 +18,11 @@ from ortist.cli.parameters import (
     DeviceName,
     Force,
     Kernel,
+    MaxMemory,
     ModelsFolder,
     Quiet,
     Threads,
+    memory_limit,
     output_option,
 )
 from ortist.cli.sheet import Sheet
@@ -92,6 +94,7 @@ def grid(
     threads: Threads = None,
     kernel: Kernel = KERNELS[0],
     models: ModelsFolder = None,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Paint every CONTENT in every style, and lay the pictures out on one labeled sheet.
 
@@ -107,7 +110,8 @@ def grid(
     _check_size(sheet)
     check_output(output, force, sheet.size)
     check_distinct([*(("an input", path) for path in (*content, *style)), ("the sheet", output)])
-    _paint(jobs, Engine(device, threads, models, kernel), sheet, output, quiet)
+    engine = Engine(device, threads, models, kernel, memory=memory_limit(max_memory))
+    _paint(jobs, engine, sheet, output, quiet)
     if not quiet:
         width, height = sheet.size
         print_line(

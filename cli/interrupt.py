@@ -109,9 +109,9 @@ class Interrupts:
         if self._reaction is _Reaction.RAISE and self._cancel is not None:
             self._cancel()
 
-    def promise(self, product: str) -> None:
-        """Tell what the command is going to write: ``"the picture"``."""
-        self._message = f"interrupted; {product} was not written"
+    def promise(self, product: str, hint: str = "") -> None:
+        """Tell what the command is going to write: ``"the picture"``; and what to do without it."""
+        self._message = f"interrupted; {product} was not written{hint}"
 
     def defer(self) -> None:
         """Tell that there is something to keep, which the caller writes soon after a request.

@@ -13,6 +13,7 @@ import typer
 from ortist.cli.outputs import FILES
 from ortist.cli.outputs.file import OutputFile
 from ortist.engine.engine import KERNELS
+from ortist.engine.memory import parse_bytes
 from ortist.engine.options import OPTIONS, Option
 from ortist.engine.recipes import DEFAULT_RECIPE, find_recipe
 from ortist.engine.values import YesNo
@@ -33,6 +34,15 @@ Kernel = Annotated[
     str,
     _machine("--kernel", metavar="|".join(KERNELS), help="How convolutions are computed."),
 ]
+MaxMemory = Annotated[
+    str | None,
+    _machine(
+        "--max-memory",
+        metavar="SIZE",
+        help="Refuse what would take more, as in 2GB; none for no limit.",
+        show_default="what there is",
+    ),
+]
 ModelsFolder = Annotated[
     Path | None,
     _machine(
@@ -41,19 +51,26 @@ ModelsFolder = Annotated[
 ]
 
 
+def memory_limit(text: str | None) -> float | None:
+    """Return the bytes that ``--max-memory`` says; None where it is not given."""
+    return None if text is None else parse_bytes("--max-memory", text)
+
+
 def takes_options_and_files(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the flags of all options and output files.
 
     They take the place of its parameters ``chosen``, where it gets the values of the options that
-    were given, by name, and ``files``, where it gets the paths, by class.
+    were given, by name, and ``files``, if it has that, where it gets the paths, by class.
     """
 
     def run(**values: Any) -> None:
         given = {name: value for name, value in values.items() if value is not None}
         chosen = {name: _value(OPTIONS[name], given[name]) for name in _OPTIONS if name in given}
         files = {kind: given[name] for name, kind in _FILES.items() if name in given}
-        own = {name: values[name] for name in values.keys() - _OPTIONS.keys() - _FILES.keys()}
-        command(**own, chosen=chosen, files=files)
+        ours = {"chosen": chosen, "files": files}
+        for name in values.keys() - _OPTIONS.keys() - _FILES.keys():
+            ours[name] = values[name]
+        command(**{name: value for name, value in ours.items() if name in own.parameters})
 
     own = signature(command, eval_str=True)
     parameters = list(_with_options_and_files(own.parameters.values()))

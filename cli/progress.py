@@ -24,6 +24,29 @@ def progress_bar(steps: int, quiet: bool) -> Iterator[Callable[[Step], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda step: None
         return
+    with _bar(steps) as update:
+        yield lambda step: update(
+            step.iteration,
+            f"J {step.total:.2e}  content {step.content:.2e}  style {step.style:.2e}",
+        )
+
+
+@contextmanager
+def pictures_bar(pictures: int, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """Show a bar with the time left for many pictures on stderr, if that is a terminal.
+
+    Yields the function to call with how many are done, parts of them included.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    with _bar(pictures) as update:
+        yield lambda done: update(done, "pictures")
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[float, str], None]]:
+    """Show a bar on stderr; yields the function to call with what is done and a text."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -44,13 +67,9 @@ def progress_bar(steps: int, quiet: bool) -> Iterator[Callable[[Step], None]]:
         # Lines on the same terminal go above the bar; a pipe must get them untouched.
         redirect_stdout=sys.stdout.isatty(),
     )
-    task = bar.add_task("getting ready", total=steps)
+    task = bar.add_task("getting ready", total=total)
     with bar:
-        yield lambda step: bar.update(
-            task,
-            completed=step.iteration,
-            description=f"J {step.total:.2e}  content {step.content:.2e}  style {step.style:.2e}",
-        )
+        yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
 class Progress(Observer):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from ortist.engine import InputError, Region
+from ortist.engine import ImageSource, InputError, Region
 
 
 def parse_regions(entries: Sequence[str]) -> list[Region]:
@@ -22,10 +22,15 @@ def parse_regions(entries: Sequence[str]) -> list[Region]:
     return [_parsed(entry) for entry in entries]
 
 
+def sources_of(region: Region) -> tuple[ImageSource | None, ...]:
+    """Return mask, style and mask of the style."""
+    return region.mask, region.style, region.style_mask
+
+
 def region_files(regions: Sequence[Region]) -> list[Path]:
     """Return the files that regions are read from."""
-    sources = [(one.mask, one.style, one.style_mask) for one in regions]
-    return [Path(source) for source in chain(*sources) if isinstance(source, str)]
+    sources = chain.from_iterable(map(sources_of, regions))
+    return [Path(source) for source in sources if isinstance(source, str)]
 
 
 def _parsed(entry: str) -> Region:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +11,13 @@ import typer
 
 from ortist.cli.interrupt import Interrupted, interrupts
 from ortist.cli.outputs import Outputs
+from ortist.cli.outputs.checkpoint import SECONDS, CheckpointFile
 from ortist.cli.outputs.file import OutputFile
-from ortist.cli.outputs.picture import PictureFile
 from ortist.cli.parameters import (
     DeviceName,
     Force,
     Kernel,
+    MaxMemory,
     ModelsFolder,
     Quiet,
     Threads,
@@ -25,12 +25,13 @@ from ortist.cli.parameters import (
     takes_options_and_files,
 )
 from ortist.cli.progress import Progress, describe_plan, progress_bar
-from ortist.cli.regions import parse_regions, region_files
+from ortist.cli.regions import parse_regions
+from ortist.cli.settings import Settings, pictures_of
 from ortist.cli.streams import print_error, print_line
-from ortist.engine import Encoding, Engine, InputError, NonFiniteCostError, Plan, Run, Step
+from ortist.engine import InputError, NonFiniteCostError, Plan, Run, Step
 from ortist.engine.engine import KERNELS
 from ortist.engine.follow import follow
-from ortist.engine.images import OUTPUT_EXTENSIONS, check_holds, read_alpha
+from ortist.engine.images import OUTPUT_EXTENSIONS
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 
 
@@ -77,6 +78,19 @@ def stylize(
         int,
         output_option(min=0, metavar="N", help="Print the costs of every Nth step; 0 for none."),
     ] = 20,
+    checkpoint: Annotated[
+        Path | None,
+        output_option(metavar="FILE", help="Keep the run there while it goes on: ortist resume."),
+    ] = None,
+    checkpoint_every: Annotated[
+        int,
+        output_option(
+            min=0,
+            metavar="N",
+            help="Steps between checkpoints.",
+            show_default=f"every {SECONDS:g} s",
+        ),
+    ] = 0,
     quiet: Quiet = False,
     region: Annotated[
         list[str] | None,
@@ -110,6 +124,7 @@ def stylize(
     threads: Threads = None,
     kernel: Kernel = KERNELS[0],
     models: ModelsFolder = None,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Paint CONTENT in the style of STYLE.
 
@@ -117,54 +132,112 @@ def stylize(
     """
     interrupts.promise("the picture")
     options = find_recipe(recipe).with_options(**chosen)
-    encoding = Encoding(bits=bits, quality=quality)
-    if keep_alpha:
-        check_holds(output, "alpha")
-        alpha = read_alpha(content, name="content image", max_pixels=options.max_pixels)
-        encoding = replace(encoding, alpha=alpha)
-    picture = PictureFile(
-        output, every=save_every, steps=options.steps, force=force, encoding=encoding
+    settings = Settings(
+        content=content,
+        styles=tuple(style or ()),
+        regions=tuple(parse_regions(region or [])),
+        protect=protect,
+        pictures=pictures_of(options),
+        output=output,
+        bits=bits,
+        quality=quality,
+        keep_alpha=keep_alpha,
+        save_every=save_every,
+        files=files,
+        print_every=print_every,
+        checkpoint_every=checkpoint_every,
+        device=device,
+        threads=threads,
+        kernel=kernel,
+        models=models,
+        max_memory=max_memory,
     )
-    outputs = Outputs(picture, [kind(path, options.steps, force) for kind, path in files.items()])
+    engine = settings.engine()
+    plan = settings.plan(engine, options)
+    outputs = settings.outputs(options, force, checkpoint, engine)
+    outputs.check(plan.size, settings.inputs())
+    paint(plan, outputs, print_every, quiet)
+
+
+def paint(
+    plan: Plan,
+    outputs: Outputs,
+    print_every: int,
+    quiet: bool,
+    prepare: Callable[[Run], object] = lambda run: None,
+) -> None:
+    """Run all steps and write all files, which were checked.
+
+    Args:
+        plan: of the run.
+        outputs: its files.
+        print_every: steps between lines of costs, 0 for none.
+        quiet: whether nothing is shown but errors.
+        prepare: called with the run before its first step.
+
+    Raises:
+        Interrupted: after a signal, with what there is written.
+        typer.Exit: with code 1, if the cost stopped being finite.
+    """
     started = time.perf_counter()
-    regions, styles = parse_regions(region or []), style or []
-    engine = Engine(device, threads, models, kernel)
-    plan = engine.plan(content, styles, options, regions=regions, protect=protect)
-    inputs = [content, *styles, *region_files(regions), *([protect] if protect else [])]
-    outputs.check(plan.size, [("an input", path) for path in inputs])
-    last = _paint(plan, outputs, print_every, quiet)
+    last = _paint(plan, outputs, print_every, quiet, prepare)
     if not quiet:
         width, height = plan.size
         print_line(
-            f"{output}: {width}x{height} pixels, J = {last.total:.6g}, {last.iteration} steps,"
-            f" {time.perf_counter() - started:.1f} s"
+            f"{outputs.picture.path}: {width}x{height} pixels, J = {last.total:.6g},"
+            f" {last.iteration} steps, {time.perf_counter() - started:.1f} s"
         )
 
 
-def _paint(plan: Plan, outputs: Outputs, print_every: int, quiet: bool) -> Step:
+def _paint(
+    plan: Plan,
+    outputs: Outputs,
+    print_every: int,
+    quiet: bool,
+    prepare: Callable[[Run], object],
+) -> Step:
     """Run all steps and write all files; return the last step."""
-    path = outputs.picture.path
+    path, checkpoint = outputs.picture.path, outputs.checkpoint
     text = f"the picture is {path}"
     try:
         with progress_bar(plan.evaluations, quiet) as show:
             if not quiet:
                 print_line(describe_plan(plan))
             run = plan.run()
-            interrupts.cancel_with(run.cancel)
+            prepare(run)
+            _begin(run, checkpoint)
             step = _follow(run, outputs, Progress(plan, show, print_every, quiet))
             if interrupts.requested:
                 text = (
                     f"interrupted after {step.iteration} of {plan.evaluations} steps;"
                     f" the picture so far is {path}"
                 )
+                if checkpoint is not None and not run.done:
+                    text += _hint(checkpoint)
             _finish(outputs, step, text)
     except NonFiniteCostError as error:
         print_error(f"error: {error}; the last good picture is {path}")
         outputs.finish(error.result)
+        if checkpoint is not None:
+            checkpoint.remove()  # it leads to the same
         raise typer.Exit(1) from None
+    if checkpoint is not None and run.done:
+        checkpoint.remove()
     if interrupts.requested:
         raise Interrupted(text)
     return step
+
+
+def _begin(run: Run, checkpoint: CheckpointFile | None) -> None:
+    """Tell who is to know of a run before its first step."""
+    if checkpoint is not None:
+        checkpoint.begin(run)
+        interrupts.promise("the picture", _hint(checkpoint))
+    interrupts.cancel_with(run.cancel)
+
+
+def _hint(checkpoint: CheckpointFile) -> str:
+    return f"; ortist resume {checkpoint.path} goes on"
 
 
 def _finish(outputs: Outputs, step: Step, text: str) -> None:
@@ -178,9 +251,8 @@ def _finish(outputs: Outputs, step: Step, text: str) -> None:
 
 def _follow(run: Run, outputs: Outputs, progress: Progress) -> Step:
     """Tell all of the steps until the end or a signal; return the last one."""
-    observers = (outputs.picture, *outputs.files, progress)
     try:
-        return follow(run, observers, lambda: interrupts.requested)
+        return follow(run, [*outputs.observers, progress], lambda: interrupts.requested)
     except NonFiniteCostError:
         raise
     except Exception:  # of whatever kind: the memory, a full disk

@@ -14,6 +14,7 @@ from ortist.engine.options import Options as Options
 from ortist.engine.pictures import Region as Region
 from ortist.engine.plan import Plan as Plan
 from ortist.engine.recipes import find_recipe as find_recipe
+from ortist.engine.record import Record as Record
 from ortist.engine.results import Costs as Costs
 from ortist.engine.results import Result as Result
 from ortist.engine.results import Step as Step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from ortist.engine.artifacts import Artifacts, Choice
 from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.kept import Kept
+from ortist.engine.memory import check_memory, checked_limit
 from ortist.engine.metrics import Activations, Metrics, measure
 from ortist.engine.objective import Evaluate, Objective, matches, weighted_parts
 from ortist.engine.optimizer import Tensor
@@ -28,6 +30,7 @@ from ortist.engine.pictures import (
     read_pictures,
 )
 from ortist.engine.plan import PROBE_STEPS, Plan, peak_bytes
+from ortist.engine.record import Record, inputs_of, installed_versions, option_values
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
 from ortist.engine.scales import Scale
@@ -112,10 +115,13 @@ class Engine:
             in place of one; the same to rounding, but slower.
         kept_styles: how many styles, in one size each, to keep the targets of for runs to come; at
             a million pixels one may take 150 MB.
+        memory: most bytes that a run may take, as :attr:`Plan.peak_bytes` tells it; by default what
+            the machine can give when it starts, see :mod:`ortist.engine.memory`.
 
     Raises:
         DeviceError: if the device cannot be used here.
-        InputError: for an unknown kernel, or a number of styles that is none.
+        InputError: for an unknown kernel, a number of styles that is none, or a limit that is no
+            number above 0.
         ArtifactError: if the models folder has no readable manifest.
     """
 
@@ -127,9 +133,11 @@ class Engine:
         kernel: str = "auto",
         pieces: bool = False,
         kept_styles: int = 0,
+        memory: float | None = None,
     ) -> None:
         check_choice("kernel", kernel, KERNELS)
         self._kernel = kernel
+        self._memory = checked_limit(memory)
         self._kinds = PIECES if pieces else FUSED
         self._optimized: tuple[Kind, ...] = ("measure", "pullback") if pieces else FUSED
         self._device = Device(device, threads)
@@ -212,12 +220,42 @@ class Engine:
         options = read_start(options)
         pictures = read_pictures(content, style, options, regions, protect)
         scales = pictures.scales(options)
+        peak = peak_bytes(scales, pictures.style_pixels, options, self._block)
         return Plan(
             scales,
             options,
-            peak_bytes(scales, pictures.style_pixels, options, self._block),
-            _run=lambda: self._run(pictures, scales, options),
+            peak,
+            _run=lambda: self._run(pictures, scales, options, peak),
             _probe=lambda width, height: self._seconds_at(width, height, options),
+        )
+
+    def record(
+        self,
+        content: ImageSource,
+        style: Styles,
+        options: Options | None = None,
+        *,
+        regions: Sequence[Region] = (),
+        protect: ImageSource | None = None,
+    ) -> Record:
+        """Return what a run of these is made of and with; pictures need not be readable as such.
+
+        Raises:
+            InputError: for a picture whose bytes cannot be read, or terms of one's own.
+        """
+        options = Options() if options is None else options
+        manifest = self._artifacts.manifest.to_json()
+        return Record(
+            inputs=inputs_of(
+                content, as_list(style, empty=bool(regions)), options, regions, protect
+            ),
+            options=option_values(options),
+            versions=installed_versions(),
+            provider=self.provider,
+            threads=self._device.threads,
+            kernel=self._kernel,
+            pieces=self._kinds == PIECES,
+            models=hashlib.sha256(manifest.encode()).hexdigest(),
         )
 
     def _seconds_at(self, width: int, height: int, options: Options) -> float:
@@ -230,7 +268,10 @@ class Engine:
         # The first evaluation has memory to get.
         return min(step.seconds for step in self.iterate(noise, noise, small) if step.iteration > 1)
 
-    def _run(self, pictures: Pictures, scales: tuple[Scale, ...], options: Options) -> Run:
+    def _run(
+        self, pictures: Pictures, scales: tuple[Scale, ...], options: Options, peak: int
+    ) -> Run:
+        check_memory(peak, self._memory, scales[-1].width, scales[-1].height)
         parts = [weighted.part for weighted in weighted_parts(options, pictures.division)]
         for scale in scales:
             choices = self._choices(scale.pixels, options, parts)

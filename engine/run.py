@@ -6,7 +6,14 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import asdict
 
 import numpy as np
@@ -38,7 +45,7 @@ _UNREADABLE = (
 """What reading a state that is none raises."""
 
 
-class Run(Iterator[Step]):
+class Run(Iterator[Step], AsyncIterable[Step]):
     """An iterator over the steps of a run, one per evaluation, whose state can be kept.
 
     The run of a plan that is interrupted, kept as :meth:`state` and restored elsewhere ends with
@@ -95,10 +102,29 @@ class Run(Iterator[Step]):
         self._left = scales[0].steps
         self._last_good, self._last_good_step = start, 0
 
+    def __aiter__(self) -> AsyncIterator[Step]:
+        """Iterate over the same steps with ``async for``; the event loop is free meanwhile.
+
+        Canceling the task cancels the run, and waits until no thread computes it any more.
+        """
+        from ortist.engine.asynchronous import each_step  # imported late: so does asyncio
+
+        return each_step(self)
+
     @property
     def picture(self) -> Tensor:
         """The picture so far, float32 (1, 3, H, W), RGB, nominally 0..255, not clipped."""
         return self._canvas.picture(self._optimizer.picture)
+
+    @property
+    def iteration(self) -> int:
+        """Steps so far."""
+        return self._iteration
+
+    @property
+    def done(self) -> bool:
+        """Whether there are no steps left."""
+        return not self._left and self._scale + 1 == len(self.scales)
 
     def __next__(self) -> Step:
         """Evaluate once and let the optimizer step."""
@@ -184,7 +210,7 @@ class Run(Iterator[Step]):
 
     def _grow(self) -> None:
         """Go on to the next scale."""
-        if self._scale + 1 == len(self.scales):
+        if self.done:
             raise StopIteration
         self._scale += 1
         scale = self.scales[self._scale]

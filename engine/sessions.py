@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -146,7 +147,8 @@ class Device:
             )
         self._runtime = import_runtime()
         _check_version(self._runtime)
-        self._threads = threads or 0
+        self.threads = threads or physical_cores()
+        """Threads per session. Never the runtime's own choice: the bytes depend on them."""
         self.provider = _provider(name, self._runtime.get_available_providers())
         """Name of the execution provider in use."""
         if not self.is_cpu:
@@ -249,8 +251,8 @@ class Device:
 
     def _options(self, as_written: bool, pixels: int) -> onnxruntime.SessionOptions:
         options = self._runtime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        if self._threads > (os.cpu_count() or 1):
+        options.intra_op_num_threads = self.threads
+        if self.threads > (os.cpu_count() or 1):
             # Threads that wait for one another without rest would keep those from running.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Twice the peak memory for no gain in speed: sizes change from run to run.
@@ -274,6 +276,22 @@ class Device:
         options.use_deterministic_compute = True
         options.log_severity_level = 3
         return options
+
+
+def physical_cores() -> int:
+    """Return how many cores this process may use; where that is not told, all that are seen."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    usable = os.sched_getaffinity(0)
+    cores = set()
+    for number in usable:
+        topology = Path(f"/sys/devices/system/cpu/cpu{number}/topology")
+        try:
+            names = ("physical_package_id", "core_id")
+            cores.add(tuple((topology / name).read_text() for name in names))
+        except OSError:
+            return len(usable)
+    return len(cores)
 
 
 def _check_interface(session: onnxruntime.InferenceSession, expected: Interface) -> None:

@@ -247,6 +247,15 @@ class Start(Kind):
 
     def __init__(self, words: Collection[str]) -> None:
         self.metavar = "|".join((*words, "FILE"))
+        self._words = words
+
+    def is_word(self, value: Any) -> bool:
+        """Whether this is a word, and no picture."""
+        return isinstance(value, str) and value in self._words
+
+    def check_word(self, name: str, value: Any) -> None:
+        """Raise InputError, which calls it ``name``, unless this is a word."""
+        check_choice(name, value, self._words)
 
     def accepted(self, name: str, value: Any) -> Any:
         """Return it as it is."""

@@ -6,15 +6,15 @@ Devices, pipes and sockets are refused: they may block, never end, or be damaged
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import secrets
 import stat
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 _CHUNK = 1 << 20
@@ -34,6 +34,24 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def open_regular(path: str | os.PathLike[str]) -> io.FileIO:
+    """Return a regular file, open for reading.
+
+    Raises:
+        OSError: if this is no regular file, or it cannot be read.
+        ValueError: if no file can have this name.
+    """
+    # Before it is opened, which wakes who waits at a pipe; and after, since it may be another now.
+    _check_regular(Path(path).stat().st_mode)
+    stream = io.FileIO(os.open(path, _READING), closefd=True)
+    try:
+        _check_regular(os.fstat(stream.fileno()).st_mode)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
 def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     """Return the content of a regular file of at most ``limit`` bytes.
 
@@ -42,14 +60,19 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
         OSError: if this is no regular file, or it cannot be read.
         ValueError: if no file can have this name.
     """
-    # Before it is opened, which wakes who waits at a pipe; and after, since it may be another now.
-    _check_regular(Path(path).stat().st_mode)
-    descriptor = os.open(path, _READING)
-    try:
-        _check_regular(os.fstat(descriptor).st_mode)
-        return read_limited(partial(os.read, descriptor), limit)
-    finally:
-        os.close(descriptor)
+    with open_regular(path) as stream:
+        return read_limited(stream.read, limit)
+
+
+def digest_regular(path: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a regular file, in hexadecimal digits.
+
+    Raises:
+        OSError: if this is no regular file, or it cannot be read.
+        ValueError: if no file can have this name.
+    """
+    with open_regular(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_limited(read: Callable[[int], Bytes], limit: int) -> bytes:
@@ -92,11 +115,19 @@ def find_target(path: str | os.PathLike[str]) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, replacing what is there.
+    """Write a file whole or not at all, as :func:`whole_file` does."""
+    with whole_file(path) as stream:
+        stream.write(data)
 
-    It is made beside its place and moved there once it is on the disk, so that nobody sees half of
-    it, and the older file stays if the disk is full. That file's permissions are kept, and a
-    symbolic link keeps pointing to the file written.
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Give a stream; what is written to it becomes the file, whole or not at all.
+
+    It replaces what is there, unless an exception comes out of the block. It is made beside its
+    place and moved there once it is on the disk, so that nobody sees half of it, and the older file
+    stays if the disk is full. That file's permissions are kept, and a symbolic link keeps pointing
+    to the file written.
 
     Raises:
         OSError: if the file cannot be written, or ``path`` leads to something else than a file.
@@ -109,7 +140,7 @@ def write_whole(path: Path, data: bytes) -> None:
         with scratch.open("xb") as stream:
             if target.exists():
                 scratch.chmod(stat.S_IMODE(target.stat().st_mode))
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(target)

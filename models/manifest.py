@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 from ortist.models.errors import ArtifactError, shown
 from ortist.models.files import TooLongError, read_regular, reason
+from ortist.models.json_values import SHA256, Value, parse_json
 from ortist.models.keys import BLOCKS, KINDS, GraphKey, Kind
 from ortist.models.layers import IMAGE, LAYERS, POOLINGS
 from ortist.models.weights import Tensor, vgg19_tensors
@@ -27,10 +27,7 @@ _NETWORK = "vgg19"
 _INPUT = {"layout": "1x3xHxW", "colors": "RGB", "range": [0, 255]}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _PART = re.compile(rf"\w{{1,100}}/({'|'.join((*LAYERS, IMAGE))})", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY_PARTS = tuple(GraphKey.__dataclass_fields__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -141,15 +138,13 @@ def parse_manifest(text: bytes, label: str) -> Manifest:
             what stands there and what is accepted.
     """
     try:
-        parsed = json.loads(
-            text.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_unrepeated
-        )
+        parsed = parse_json(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{label} is corrupt: {error}") from error
     found = parsed.get("format") if isinstance(parsed, dict) else None
     if type(found) is not int or found != FORMAT:
         raise ArtifactError(f"{label} has format {shown(found)}, this version reads {FORMAT}")
-    return _manifest(_Value(parsed, "", label))
+    return _manifest(Value(parsed, "", f"{label} is corrupt", ArtifactError))
 
 
 def _graph_fields(graph: GraphFile) -> dict[str, Any]:
@@ -160,118 +155,7 @@ def _graph_fields(graph: GraphFile) -> dict[str, Any]:
     return fields | (features if graph.kind == "features" else key)
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
-
-
-def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object; which of two equal keys counts would be anybody's guess."""
-    unrepeated: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in unrepeated:
-            raise ValueError(f"{shown(name)} is there twice")
-        unrepeated[name] = value
-    return unrepeated
-
-
-@dataclass(frozen=True)
-class _Value:
-    """A value in a manifest; every method refuses it if it is not what the name of that says.
-
-    Attributes:
-        value: as JSON has it.
-        where: path to it, as in ``graphs[3].block``.
-        label: what messages call the file.
-    """
-
-    value: Any
-    where: str
-    label: str
-
-    def refuse(self, accepted: str) -> NoReturn:
-        what = f"{self.where} is {shown(self.value)}"
-        raise ArtifactError(f"{self.label} is corrupt: {what}, accepted is {accepted}")
-
-    def at(self, name: str) -> _Value:
-        """Return an entry of an object."""
-        where = f"{self.where}.{name}" if self.where else name
-        return _Value(self.value[name], where, self.label)
-
-    def fields(self, names: Sequence[str]) -> dict[str, _Value]:
-        """Return the entries of an object that has these keys and no others."""
-        if not isinstance(self.value, dict):
-            self.refuse("an object")
-        here = self.where or "it"
-        for name in names:
-            if name not in self.value:
-                raise ArtifactError(f"{self.label} is corrupt: {here} has no {name!r}")
-        for name in self.value:
-            if name not in names:
-                message = f"{self.label} is corrupt: {here} has {shown(name)}"
-                raise ArtifactError(f"{message}, accepted are {_listed(names)}")
-        return {name: self.at(name) for name in self.value}
-
-    def items(self) -> list[_Value]:
-        if not isinstance(self.value, list):
-            self.refuse("a list")
-        return [
-            _Value(value, f"{self.where}[{index}]", self.label)
-            for index, value in enumerate(self.value)
-        ]
-
-    def text(self) -> str:
-        if not isinstance(self.value, str):
-            self.refuse("a text")
-        return self.value
-
-    def matching(self, pattern: re.Pattern[str], accepted: str) -> str:
-        if not (isinstance(self.value, str) and pattern.fullmatch(self.value)):
-            self.refuse(accepted)
-        return self.value
-
-    def integer(self, least: int, most: int = 2**31 - 1) -> int:
-        if type(self.value) is not int or not least <= self.value <= most:
-            self.refuse(f"a whole number from {least} to {most}")
-        return self.value
-
-    def number(self, least: float, most: float) -> float:
-        if type(self.value) not in (int, float) or not least <= self.value <= most:
-            self.refuse(f"a number from {least:g} to {most:g}")
-        return float(self.value)
-
-    def exactly(self, expected: object) -> None:
-        if not _same(self.value, expected):
-            self.refuse(json.dumps(expected))
-
-    def one_of(self, accepted: Sequence[T]) -> T:
-        for choice in accepted:
-            if _same(self.value, choice):
-                return choice
-        return self.refuse(f"one of {_listed(accepted)}")
-
-
-def _same(value: object, expected: object) -> bool:
-    """Tell whether a value is the expected one in JSON, where 1, 1.0 and true differ."""
-    if isinstance(expected, dict):
-        return (
-            isinstance(value, dict)
-            and value.keys() == expected.keys()
-            and all(_same(value[name], expected[name]) for name in expected)
-        )
-    if isinstance(expected, list | tuple):
-        return (
-            isinstance(value, list)
-            and len(value) == len(expected)
-            and all(map(_same, value, expected))
-        )
-    return type(value) is type(expected) and value == expected
-
-
-def _listed(values: Sequence[object]) -> str:
-    return ", ".join(str(value) for value in values)
-
-
-def _manifest(value: _Value) -> Manifest:
+def _manifest(value: Value) -> Manifest:
     fields = value.fields(
         ("format", "network", "input", "mean", "license", "source", "weights", "graphs")
     )
@@ -289,23 +173,23 @@ def _manifest(value: _Value) -> Manifest:
     )
 
 
-def _mean(value: _Value) -> tuple[float, float, float]:
+def _mean(value: Value) -> tuple[float, float, float]:
     colors = [item.number(0, 255) for item in value.items()]
     if len(colors) != 3:
         value.refuse("three numbers")
     return colors[0], colors[1], colors[2]
 
 
-def _sha256(value: _Value) -> str:
-    return value.matching(_SHA256, "64 hexadecimal digits")
+def _sha256(value: Value) -> str:
+    return value.matching(SHA256, "64 hexadecimal digits")
 
 
-def _file(fields: dict[str, _Value]) -> File:
+def _file(fields: dict[str, Value]) -> File:
     name = fields["file"].matching(_NAME, "a file name of letters, digits and . _ -")
     return File(name, fields["bytes"].integer(0), _sha256(fields["sha256"]))
 
 
-def _weights(value: _Value) -> WeightsFile:
+def _weights(value: Value) -> WeightsFile:
     fields = value.fields((*File.__dataclass_fields__, "tensors"))
     file = _file(fields)
     tensors = _tensors(fields["tensors"])
@@ -313,7 +197,7 @@ def _weights(value: _Value) -> WeightsFile:
     return WeightsFile(**asdict(file), tensors=tensors)
 
 
-def _tensors(value: _Value) -> dict[str, Tensor]:
+def _tensors(value: Value) -> dict[str, Tensor]:
     """Return the table; all of it follows from which layers have codes."""
     given = value.value if isinstance(value.value, dict) else {}
     tensors = vgg19_tensors(layer for layer in LAYERS if f"{layer}/codes" in given)
@@ -324,7 +208,7 @@ def _tensors(value: _Value) -> dict[str, Tensor]:
     return tensors
 
 
-def _graphs(value: _Value, weights: str) -> tuple[GraphFile, ...]:
+def _graphs(value: Value, weights: str) -> tuple[GraphFile, ...]:
     graphs: list[GraphFile] = []
     files = {weights}
     found: dict[tuple[Kind, GraphKey], str] = {}
@@ -340,7 +224,7 @@ def _graphs(value: _Value, weights: str) -> tuple[GraphFile, ...]:
     return tuple(graphs)
 
 
-def _graph(value: _Value) -> GraphFile:
+def _graph(value: Value) -> GraphFile:
     stated = value.value.get("kind") if isinstance(value.value, dict) else None
     facts = ("pooling", "layers") if stated == "features" else _KEY_PARTS
     fields = value.fields((*File.__dataclass_fields__, "opset", "kind", *facts))
@@ -349,13 +233,13 @@ def _graph(value: _Value) -> GraphFile:
     return GraphFile(**asdict(_file(fields)), opset=fields["opset"].integer(1), kind=kind, key=key)
 
 
-def _whole(fields: dict[str, _Value]) -> GraphKey:
+def _whole(fields: dict[str, Value]) -> GraphKey:
     """Return the key of a features graph."""
     fields["layers"].exactly(LAYERS)
     return GraphKey(fields["pooling"].one_of(POOLINGS))
 
 
-def _key(fields: dict[str, _Value]) -> GraphKey:
+def _key(fields: dict[str, Value]) -> GraphKey:
     return GraphKey(
         fields["pooling"].one_of(POOLINGS),
         _parts(fields["parts"]),
@@ -364,7 +248,7 @@ def _key(fields: dict[str, _Value]) -> GraphKey:
     )
 
 
-def _parts(value: _Value) -> tuple[str, ...]:
+def _parts(value: Value) -> tuple[str, ...]:
     parts = [
         item.matching(_PART, "a term and a layer, as in gram/conv1_1") for item in value.items()
     ]

@@ -607,17 +607,18 @@ def test_the_log_of_an_older_run_does_not_stay(ortist: Ortist, tmp_path: Path) -
 def test_the_machine_is_told_to_the_engine(ortist: Ortist, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[Any, ...]] = []
 
-    def engine(*given: Any) -> Engine:
-        told.append(given)
-        return Engine(*given)
+    def engine(*given: Any, memory: float | None) -> Engine:
+        told.append((*given, memory))
+        return Engine(*given, memory=memory)
 
-    for command in ("stylize", "grid"):
-        monkeypatch.setattr(f"ortist.cli.{command}.Engine", engine)
+    for module in ("settings", "grid"):
+        monkeypatch.setattr(f"ortist.cli.{module}.Engine", engine)
     models = str(Path(str(resources.files("ortist.models"))))
     machine = ("--device", "cpu", "--threads", "1", "--kernel", "direct", "--models", models)
+    machine += ("--max-memory", "9GB")
     assert ortist(*RUN, "--steps", "1", *machine).code == 0
     assert ortist(*GRID, "--vary", "steps=1", *machine).code == 0
-    assert told == [("cpu", 1, Path(models), "direct")] * 2
+    assert told == [("cpu", 1, Path(models), "direct", 9e9)] * 2
 
 
 def test_cells_say_what_they_are_not() -> None:

@@ -22,6 +22,7 @@ SMALL = {
     "info": (),
     "recipes": (),
     "compare": (),
+    "batch": ("--size", "32", "--steps", "2"),
     "grid": ("--size", "32", "--vary", "steps=2"),
 }
 

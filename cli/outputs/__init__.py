@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
 
+from ortist.cli.outputs.checkpoint import CheckpointFile
 from ortist.cli.outputs.file import Output, OutputFile, check_distinct
 from ortist.cli.outputs.log import Log
 from ortist.cli.outputs.picture import PictureFile
 from ortist.cli.outputs.plot import Plot
 from ortist.cli.outputs.timelapse import Timelapse
 from ortist.engine import InputError
-from ortist.engine.follow import attempt_all
+from ortist.engine.follow import Observer, attempt_all
 from ortist.engine.results import Painting
 
 FILES: tuple[type[OutputFile], ...] = (Log, Plot, Timelapse)
@@ -25,11 +26,18 @@ class Outputs:
     Args:
         picture: the one that there always is.
         files: those beside it that were asked for.
+        checkpoint: what keeps the run while it goes on.
     """
 
-    def __init__(self, picture: PictureFile, files: Sequence[OutputFile]) -> None:
+    def __init__(
+        self,
+        picture: PictureFile,
+        files: Sequence[OutputFile],
+        checkpoint: CheckpointFile | None = None,
+    ) -> None:
         self.picture = picture
         self.files = files
+        self.checkpoint = checkpoint
 
     def check(self, size: tuple[int, int], inputs: Iterable[Output]) -> None:
         """Raise InputError unless all can be written, and none takes the place of an input.
@@ -41,8 +49,16 @@ class Outputs:
         self.picture.check(size)
         for file in self.files:
             file.check()
-        beside = (file.outputs() for file in self.files)
+        beside = [file.outputs() for file in self.files]
+        if self.checkpoint is not None:
+            self.checkpoint.check()
+            beside.append(self.checkpoint.outputs())
         check_distinct(chain(inputs, self.picture.outputs(), *beside))
+
+    @property
+    def observers(self) -> list[Observer]:
+        """All of them, the checkpoint last: what it keeps the others have."""
+        return [self.picture, *self.files, *([self.checkpoint] if self.checkpoint else [])]
 
     def finish(self, painting: Painting) -> None:
         """Write what takes longer than the picture, which is kept.

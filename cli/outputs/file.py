@@ -11,6 +11,7 @@ from typing import ClassVar, TypeAlias
 from ortist.engine import InputError
 from ortist.engine.follow import Observer
 from ortist.engine.images import check_extension, check_writable
+from ortist.engine.optimizer import State
 from ortist.engine.results import Painting
 
 Output: TypeAlias = tuple[str, Path]
@@ -63,6 +64,18 @@ class OutputFile(Observer):
     def outputs(self) -> Iterator[Output]:
         """Yield the files that may be written."""
         yield f"the {self.name}", self._path
+
+    def state(self) -> State:
+        """Return what a checkpoint is to keep of the steps so far: arrays by name."""
+        return {}
+
+    def restore(self, state: State, iteration: int) -> None:
+        """Go on after ``iteration`` steps, from the state of then; called after ``check``.
+
+        Raises:
+            InputError: if the file there is not that of the run.
+            LookupError, TypeError, ValueError: for a state that is none.
+        """
 
     def finish(self, painting: Painting) -> None:
         """Write what takes longer, once the picture is kept and the run has ended in order."""

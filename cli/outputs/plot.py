@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ortist.cli.outputs.file import OutputFile
 from ortist.engine import InputError, Step
 from ortist.engine.images import written_whole
+from ortist.engine.optimizer import State
 from ortist.engine.results import Painting
 
 if TYPE_CHECKING:
@@ -56,6 +59,20 @@ class Plot(OutputFile):
         if step.scale != self._scale:
             self._scale = step.scale
             self._changes.append(step.iteration)
+
+    def state(self) -> State:
+        """Return all costs so far, and where scales began."""
+        costs = {name: np.array(values) for name, values in self._costs.items()}
+        return {**costs, "changes": np.array(self._changes, np.int64)}
+
+    def restore(self, state: State, iteration: int) -> None:
+        """Take in the costs of the steps before."""
+        for name, values in self._costs.items():
+            if state[name].shape != (iteration,):
+                raise ValueError(f"the plot has {list(state[name].shape)} values of {name}")
+            values.extend(state[name].astype(float).tolist())
+        self._changes = state["changes"].astype(int).ravel().tolist()
+        self._scale = len(self._changes) + 1
 
     def finish(self, painting: Painting) -> None:
         """Draw the plot of the steps so far.

@@ -20,6 +20,7 @@ from PIL import Image
 from ortist.cli.outputs.file import OutputFile
 from ortist.engine import InputError, Step
 from ortist.engine.images import resize_image, to_image, written_whole
+from ortist.engine.optimizer import State
 from ortist.engine.results import Painting
 
 MAX_FRAMES = 100
@@ -63,6 +64,22 @@ class Timelapse(OutputFile):
         before, now = ((step.iteration - past) * frames // self._steps for past in (1, 0))
         if now > before:
             self._frames.append(_limited(step.image()))
+
+    def state(self) -> State:
+        """Return the frames so far."""
+        return {str(number): frame for number, frame in enumerate(self._frames)}
+
+    def restore(self, state: State, iteration: int) -> None:
+        """Take in the frames of the steps before."""
+        frames = [state[str(number)] for number in range(len(state))]
+        due = iteration * min(self._steps, MAX_FRAMES) // self._steps
+        if len(frames) != due:
+            raise ValueError(f"the time-lapse has {len(frames)} frames, not {due}")
+        for frame in frames:
+            fits = frame.ndim == 3 and frame.shape[2] == 3 and 1 <= max(frame.shape) <= LONGER_SIDE
+            if frame.dtype != np.uint8 or not fits or not frame.size:
+                raise ValueError(f"a frame is {frame.dtype} {list(frame.shape)}")
+        self._frames = frames
 
     def finish(self, painting: Painting) -> None:
         """Write the frames so far and the last picture, all in its size.
