@@ -13,11 +13,14 @@ import typer
 from ortist.cli.interrupt import Interrupted, interrupts
 from ortist.cli.outputs.file import check_distinct
 from ortist.cli.parameters import (
+    Bits,
     DeviceName,
     Force,
     Kernel,
     MaxMemory,
+    Metadata,
     ModelsFolder,
+    Quality,
     Quiet,
     memory_limit,
     output_option,
@@ -25,7 +28,7 @@ from ortist.cli.parameters import (
 )
 from ortist.cli.progress import pictures_bar
 from ortist.cli.streams import print_error, print_line
-from ortist.engine import InputError
+from ortist.engine import Encoding, InputError
 from ortist.engine.batch import Batch, Outcome, report
 from ortist.engine.engine import KERNELS
 from ortist.engine.images import OUTPUT_EXTENSIONS, check_writable, written_whole
@@ -73,6 +76,9 @@ def batch(
             "--format", metavar="|".join(known[1:] for known in OUTPUT_EXTENSIONS), help="Of files."
         ),
     ] = "png",
+    quality: Quality = None,
+    bits: Bits = 8,
+    metadata: Metadata = True,
     force: Force = False,
     report_file: Annotated[
         Path | None,
@@ -121,7 +127,8 @@ def batch(
     extension = checked_extension(file_format)
     listed = _jobs(content or [], style or [], manifest, chosen, recipe, extension)
     setup = Setup(device, threads, models, kernel, memory_limit(max_memory))
-    many = Batch(listed, output, setup, force=force)
+    encoding = Encoding(bits=bits, quality=quality)
+    many = Batch(listed, output, setup, encoding=encoding, metadata=metadata, force=force)
     if dry_run:
         for outcome in many.plan():
             print_line(_told(outcome))

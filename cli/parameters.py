@@ -24,6 +24,19 @@ _machine = partial(typer.Option, readable=False, rich_help_panel="Machine")
 
 Force = Annotated[bool, output_option("-f", "--force", help="Replace existing files.")]
 Quiet = Annotated[bool, output_option("-q", "--quiet", help="Show nothing but errors.")]
+Quality = Annotated[
+    int | None,
+    output_option(
+        "--quality", metavar="N", help="1..100, of JPEG, WebP and AVIF.", show_default="95"
+    ),
+]
+Bits = Annotated[
+    int, output_option("--bits", metavar="8|16", help="Bits of a channel; 16 in PNG and TIFF.")
+]
+Metadata = Annotated[
+    bool,
+    output_option("--metadata/--no-metadata", help="Say in the file how it was made, for --like."),
+]
 DeviceName = Annotated[
     str, _machine("--device", help="auto, cpu, cuda, or the name of an ONNX Runtime provider.")
 ]

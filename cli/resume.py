@@ -11,10 +11,10 @@ import typer
 
 from ortist.cli.interrupt import interrupts
 from ortist.cli.outputs.file import OutputFile
+from ortist.cli.painting import paint
 from ortist.cli.parameters import Quiet
 from ortist.cli.settings import Settings
 from ortist.cli.streams import print_line
-from ortist.cli.stylize import paint
 from ortist.engine import Engine, InputError, Options, Run
 from ortist.engine.checkpoint import Checkpoint, read_checkpoint
 from ortist.models.json_values import Value
@@ -42,7 +42,7 @@ def resume(
     options = kept.record.to_options({name: str(at) for name, at in settings.pictures.items()})
     engine = settings.engine()
     _check_same(kept, settings, engine, options)
-    plan = settings.plan(engine, options)
+    plan = settings.sources.plan(engine, options)
     outputs = settings.outputs(options, True, checkpoint, engine)
     outputs.check(plan.size, settings.inputs())
 

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ortist.cli.interrupt import Interrupted, interrupts
-from ortist.cli.outputs import Outputs
-from ortist.cli.outputs.checkpoint import SECONDS, CheckpointFile
+from ortist.cli.interrupt import interrupts
+from ortist.cli.like import Earlier
+from ortist.cli.outputs.checkpoint import SECONDS
 from ortist.cli.outputs.file import OutputFile
+from ortist.cli.painting import paint
 from ortist.cli.parameters import (
+    Bits,
     DeviceName,
     Force,
     Kernel,
     MaxMemory,
+    Metadata,
     ModelsFolder,
+    Quality,
     Quiet,
     Threads,
     output_option,
     takes_options_and_files,
 )
-from ortist.cli.progress import Progress, describe_plan, progress_bar
-from ortist.cli.regions import parse_regions
 from ortist.cli.settings import Settings, pictures_of
-from ortist.cli.streams import print_error, print_line
-from ortist.engine import InputError, NonFiniteCostError, Plan, Run, Step
+from ortist.cli.sources import Sources, parse_regions
+from ortist.cli.streams import print_line
+from ortist.engine import InputError
 from ortist.engine.engine import KERNELS
-from ortist.engine.follow import follow
 from ortist.engine.images import OUTPUT_EXTENSIONS
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 
@@ -39,15 +40,18 @@ from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 def stylize(
     *,
     content: Annotated[
-        Path, typer.Argument(metavar="CONTENT", readable=False, help="The picture to paint.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="CONTENT", readable=False, help="The picture to paint.", show_default=False
+        ),
+    ] = None,
     style: Annotated[
         list[Path] | None,
         typer.Argument(
             metavar="STYLE",
             readable=False,
-            help="The picture whose style to take; several are blended. Without one, what is in no"
-            " region stays as it is.",
+            help="The picture whose style to take; several are blended. With regions there need be"
+            " none: then what is in no region stays as it is.",
             show_default=False,
         ),
     ] = None,
@@ -56,19 +60,15 @@ def stylize(
         output_option("-o", "--output", help=f"The painting ({', '.join(OUTPUT_EXTENSIONS)})."),
     ],
     force: Force = False,
-    quality: Annotated[
-        int | None,
-        output_option(metavar="N", help="1..100, of JPEG, WebP and AVIF.", show_default="95"),
-    ] = None,
-    bits: Annotated[
-        int, output_option(metavar="8|16", help="Bits of a channel; 16 in PNG and TIFF.")
-    ] = 8,
+    quality: Quality = None,
+    bits: Bits = 8,
     keep_alpha: Annotated[
         bool,
         output_option(
             "--keep-alpha", help="Keep CONTENT's transparency, in PNG, WebP, TIFF or AVIF."
         ),
     ] = False,
+    metadata: Metadata = True,
     save_every: Annotated[
         int,
         output_option(min=0, metavar="N", help="Keep every Nth picture beside it: out-0020.png."),
@@ -111,14 +111,25 @@ def stylize(
         ),
     ] = None,
     recipe: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME|FILE",
             rich_help_panel="Recipe",
             help=f"Where options that are not given come from: {', '.join(RECIPES)}, or a TOML"
             " file; see ortist recipes.",
+            show_default=DEFAULT_RECIPE,
         ),
-    ] = DEFAULT_RECIPE,
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            readable=False,
+            rich_help_panel="Recipe",
+            help="In place of a recipe, an earlier painting: what is not given, pictures too, is as"
+            " it says it was.",
+        ),
+    ] = None,
     chosen: Mapping[str, Any],
     device: DeviceName = "auto",
     threads: Threads = None,
@@ -131,17 +142,26 @@ def stylize(
     Ctrl-C stops early and keeps the picture so far.
     """
     interrupts.promise("the picture")
-    options = find_recipe(recipe).with_options(**chosen)
+    styles, regions = tuple(style or ()), tuple(parse_regions(region or []))
+    earlier = None if like is None else _earlier(like, recipe)
+    if earlier is not None:
+        sources = earlier.sources(content, styles, regions, protect)
+        options = earlier.options(chosen)
+        threads = threads or earlier.record.threads
+        kernel = earlier.record.kernel if kernel == KERNELS[0] else kernel
+    elif content is not None:
+        sources = Sources(content=content, styles=styles, regions=regions, protect=protect)
+        options = find_recipe(recipe or DEFAULT_RECIPE).with_options(**chosen)
+    else:
+        raise InputError("no content image given")
     settings = Settings(
-        content=content,
-        styles=tuple(style or ()),
-        regions=tuple(parse_regions(region or [])),
-        protect=protect,
+        sources=sources,
         pictures=pictures_of(options),
         output=output,
         bits=bits,
         quality=quality,
         keep_alpha=keep_alpha,
+        metadata=metadata,
         save_every=save_every,
         files=files,
         print_every=print_every,
@@ -153,109 +173,16 @@ def stylize(
         max_memory=max_memory,
     )
     engine = settings.engine()
-    plan = settings.plan(engine, options)
+    plan = sources.plan(engine, options)
     outputs = settings.outputs(options, force, checkpoint, engine)
     outputs.check(plan.size, settings.inputs())
+    if earlier is not None and not quiet:
+        for line in earlier.differences(settings.record(engine, options), options.steps):
+            print_line(f"unlike {like}: {line}")
     paint(plan, outputs, print_every, quiet)
 
 
-def paint(
-    plan: Plan,
-    outputs: Outputs,
-    print_every: int,
-    quiet: bool,
-    prepare: Callable[[Run], object] = lambda run: None,
-) -> None:
-    """Run all steps and write all files, which were checked.
-
-    Args:
-        plan: of the run.
-        outputs: its files.
-        print_every: steps between lines of costs, 0 for none.
-        quiet: whether nothing is shown but errors.
-        prepare: called with the run before its first step.
-
-    Raises:
-        Interrupted: after a signal, with what there is written.
-        typer.Exit: with code 1, if the cost stopped being finite.
-    """
-    started = time.perf_counter()
-    last = _paint(plan, outputs, print_every, quiet, prepare)
-    if not quiet:
-        width, height = plan.size
-        print_line(
-            f"{outputs.picture.path}: {width}x{height} pixels, J = {last.total:.6g},"
-            f" {last.iteration} steps, {time.perf_counter() - started:.1f} s"
-        )
-
-
-def _paint(
-    plan: Plan,
-    outputs: Outputs,
-    print_every: int,
-    quiet: bool,
-    prepare: Callable[[Run], object],
-) -> Step:
-    """Run all steps and write all files; return the last step."""
-    path, checkpoint = outputs.picture.path, outputs.checkpoint
-    text = f"the picture is {path}"
-    try:
-        with progress_bar(plan.evaluations, quiet) as show:
-            if not quiet:
-                print_line(describe_plan(plan))
-            run = plan.run()
-            prepare(run)
-            _begin(run, checkpoint)
-            step = _follow(run, outputs, Progress(plan, show, print_every, quiet))
-            if interrupts.requested:
-                text = (
-                    f"interrupted after {step.iteration} of {plan.evaluations} steps;"
-                    f" the picture so far is {path}"
-                )
-                if checkpoint is not None and not run.done:
-                    text += _hint(checkpoint)
-            _finish(outputs, step, text)
-    except NonFiniteCostError as error:
-        print_error(f"error: {error}; the last good picture is {path}")
-        outputs.finish(error.result)
-        if checkpoint is not None:
-            checkpoint.remove()  # it leads to the same
-        raise typer.Exit(1) from None
-    if checkpoint is not None and run.done:
-        checkpoint.remove()
-    if interrupts.requested:
-        raise Interrupted(text)
-    return step
-
-
-def _begin(run: Run, checkpoint: CheckpointFile | None) -> None:
-    """Tell who is to know of a run before its first step."""
-    if checkpoint is not None:
-        checkpoint.begin(run)
-        interrupts.promise("the picture", _hint(checkpoint))
-    interrupts.cancel_with(run.cancel)
-
-
-def _hint(checkpoint: CheckpointFile) -> str:
-    return f"; ortist resume {checkpoint.path} goes on"
-
-
-def _finish(outputs: Outputs, step: Step, text: str) -> None:
-    """Write what takes longer than the picture; if that fails, say ``text`` of the picture."""
-    try:
-        outputs.finish(step)
-    except InputError:
-        print_error(text)
-        raise
-
-
-def _follow(run: Run, outputs: Outputs, progress: Progress) -> Step:
-    """Tell all of the steps until the end or a signal; return the last one."""
-    try:
-        return follow(run, [*outputs.observers, progress], lambda: interrupts.requested)
-    except NonFiniteCostError:
-        raise
-    except Exception:  # of whatever kind: the memory, a full disk
-        if interrupts.written:
-            print_error(f"the picture so far is {outputs.picture.path}")
-        raise
+def _earlier(like: Path, recipe: str | None) -> Earlier:
+    if recipe is not None:
+        raise InputError("--like and --recipe both say where options come from, accepted is one")
+    return Earlier.read(like)

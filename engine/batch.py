@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from ortist.engine.engine import Engine
-from ortist.engine.images import check_output, write_image
+from ortist.engine.images import PLAIN, Encoding, check_output, write_image
 from ortist.engine.jobs import Job
 from ortist.engine.ledger import Ledger
 from ortist.engine.memory import available_bytes, check_memory
-from ortist.engine.record import Record
+from ortist.engine.record import Record, made
 from ortist.engine.workers import Failed, Needs, Painted, Progress, Setup, Worker, ready
 from ortist.models.errors import InputError, printable
 from ortist.models.files import reason
@@ -48,6 +48,8 @@ class Batch:
         jobs: what to paint.
         folder: where the pictures go; it is made if there is none.
         setup: of the processes.
+        encoding: how pictures are written.
+        metadata: whether they say how they were made.
         force: whether files that are in the way, which were not written here, are replaced.
 
     Raises:
@@ -55,11 +57,25 @@ class Batch:
     """
 
     def __init__(
-        self, jobs: Sequence[Job], folder: Path, setup: Setup, *, force: bool = False
+        self,
+        jobs: Sequence[Job],
+        folder: Path,
+        setup: Setup,
+        *,
+        encoding: Encoding = PLAIN,
+        metadata: bool = True,
+        force: bool = False,
     ) -> None:
         self.jobs = jobs
         self.folder = folder
         self._setup = setup
+        self._encoding = encoding
+        self._metadata = metadata
+        self._written = {
+            "bits": encoding.bits,
+            "quality": encoding.quality,
+            "metadata": metadata,
+        }
         self._force = force
         self._ledger = Ledger(folder)
         self._check_inputs()
@@ -144,11 +160,14 @@ class Batch:
     def _state(self, job: Job, engine: Engine) -> tuple[Outcome, Record | None]:
         try:
             record = engine.record(job.content, list(job.styles), job.options)
-            if self._ledger.has(job.output, record):
+            if self._ledger.has(job.output, record, self._written):
                 return Outcome(job, "skipped"), None
             if self.folder.is_dir():
                 owned = self._ledger.owns(job.output)
-                check_output(self.folder / job.output, self._force or owned)
+                force = self._force or owned
+                check_output(self.folder / job.output, force, encoding=self._encoding)
+            else:
+                self._encoding.check(job.output)
         except InputError as error:
             return Outcome(job, "failed", str(error)), None
         return Outcome(job, "open"), record
@@ -158,11 +177,13 @@ class Batch:
         if isinstance(message, Failed):
             return Outcome(job, "failed", printable(message.reason))
         self._ledger.begin(job.output)
+        comment = made(record, message.steps) if self._metadata else ""
+        encoding = replace(self._encoding, comment=comment)
         try:
-            write_image(message.image, self.folder / job.output)
+            write_image(message.pixels, self.folder / job.output, encoding)
         except InputError as error:
             return Outcome(job, "failed", str(error))
-        self._ledger.end(job.output, record)
+        self._ledger.end(job.output, record, self._written)
         return Outcome(job, "done", seconds=message.seconds)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from ortist.models.json_values import SHA256, Value, parse_json
 
 LEDGER = "ortist-batch.jsonl"
 _LONGEST_LINE = 4_000_000
+_FIELDS = ("output", "sha256", "record", "encoding")
 
 
 @dataclass
@@ -24,6 +26,7 @@ class _Entry:
     """What is known of an output."""
 
     record: Record | None = None
+    encoding: Mapping[str, Any] = field(default_factory=dict)
     sha256: set[str] = field(default_factory=set)
     begun: bool = False
 
@@ -91,12 +94,13 @@ class Ledger:
         if self._stream is not None:
             self._stream.close()
 
-    def has(self, output: str, record: Record) -> bool:
-        """Whether an output of this record is there as it was written."""
+    def has(self, output: str, record: Record, encoding: Mapping[str, Any]) -> bool:
+        """Whether an output of this record is there, written so, and as it was written."""
         entry = self._entries.get(output)
         if entry is None or entry.begun or entry.record is None:
             return False
-        return not record.differences(entry.record) and self._digest(output) in entry.sha256
+        same = not record.differences(entry.record) and entry.encoding == encoding
+        return same and self._digest(output) in entry.sha256
 
     def owns(self, output: str) -> bool:
         """Whether what is there under the name of an output was written here, and not changed."""
@@ -107,10 +111,16 @@ class Ledger:
         """Tell that an output is going to be written."""
         self._add({"output": output})
 
-    def end(self, output: str, record: Record) -> None:
-        """Tell that an output was written."""
-        sha256 = digest_regular(self._folder / output)
-        self._add({"output": output, "sha256": sha256, "record": json.loads(record.to_json())})
+    def end(self, output: str, record: Record, encoding: Mapping[str, Any]) -> None:
+        """Tell that an output was written, and how."""
+        self._add(
+            {
+                "output": output,
+                "sha256": digest_regular(self._folder / output),
+                "record": json.loads(record.to_json()),
+                "encoding": encoding,
+            }
+        )
 
     def _digest(self, output: str) -> str | None:
         with suppress(OSError, ValueError):
@@ -121,14 +131,14 @@ class Ledger:
         """Take in a line; ValueError if it is none."""
         value = Value(line, "", "the ledger is damaged", InputError)
         begins = isinstance(line, dict) and len(line) == 1
-        fields = value.fields(("output",) if begins else ("output", "sha256", "record"))
+        fields = value.fields(("output",) if begins else _FIELDS)
         output = fields["output"].text()
         if begins:
             self._entries.setdefault(output, _Entry()).begun = True
             return
         sha256 = fields["sha256"].matching(SHA256, "64 hexadecimal digits")
         record = Record.from_value(fields["record"])
-        self._entries[output] = _Entry(record, {sha256})
+        self._entries[output] = _Entry(record, fields["encoding"].mapping(), {sha256})
 
     def _add(self, line: dict[str, Any]) -> None:
         """Write a line, which is on the disk then."""

@@ -173,6 +173,25 @@ class Record:
         ]
 
 
+def made(record: Record, steps: int) -> str:
+    """Return what :func:`read_made` reads: a record, and the steps that were done of it."""
+    return json.dumps({"ortist": json.loads(record.to_json()), "steps": steps})
+
+
+def read_made(text: str) -> tuple[Record, int]:
+    """Return record and steps that the metadata of a picture have, for which nobody vouches.
+
+    Raises:
+        InputError: if they have others.
+    """
+    try:
+        value = Value(parse_json(text), "", _LABEL, InputError)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{_LABEL}: {error}") from error
+    fields = value.fields(("ortist", "steps"))
+    return Record.from_value(fields["ortist"]), fields["steps"].integer(0)
+
+
 def inputs_of(
     content: ImageSource,
     styles: Sequence[ImageSource],

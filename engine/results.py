@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ortist.engine.images import PLAIN, Encoding, to_image, write_image
 
 
-class Painting:
+class Painting(ABC):
     """What has a picture to keep.
 
     Attributes:
@@ -20,6 +21,11 @@ class Painting:
     """
 
     pixels: NDArray[np.float32]
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Evaluations that it is made in."""
 
     def save(self, path: str | Path, encoding: Encoding = PLAIN) -> None:
         """Write the picture; the extension says in which format.
@@ -80,6 +86,11 @@ class Step(Costs, Painting):
     scale: int = 1
     scales: int = 1
 
+    @property
+    def steps(self) -> int:
+        """Evaluations so far."""
+        return self.iteration
+
     def image(self) -> NDArray[np.uint8]:
         """Return the picture arrived at as uint8 (H, W, 3), RGB."""
         return to_image(self.pixels)
@@ -98,6 +109,11 @@ class Result(Painting):
     pixels: NDArray[np.float32]
     history: tuple[Costs, ...]
     seconds: float
+
+    @property
+    def steps(self) -> int:
+        """Evaluations of the run."""
+        return len(self.history)
 
     @property
     def image(self) -> NDArray[np.uint8]:

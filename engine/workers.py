@@ -20,6 +20,8 @@ from ortist.engine.engine import Engine
 from ortist.engine.errors import OrtistError
 from ortist.engine.jobs import Job
 
+KEPT_STYLES = 4
+"""As many as there are scales of one picture: a process gets pairs of a style one by one."""
 _PATIENCE = 0.2
 """Seconds between questions whether to stop."""
 
@@ -41,7 +43,14 @@ class Setup:
 
     def engine(self) -> Engine:
         """Return an engine of one process, which leaves memory to who gives it work."""
-        return Engine(self.device, self.threads, self.models, self.kernel, memory=math.inf)
+        return Engine(
+            self.device,
+            self.threads,
+            self.models,
+            self.kernel,
+            kept_styles=KEPT_STYLES,
+            memory=math.inf,
+        )
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Painted:
-    """A picture, uint8 (H, W, 3), and how long its painting took."""
+    """A picture, float32 (1, 3, H, W), in how many steps, and how long its painting took."""
 
-    image: NDArray[np.uint8]
+    pixels: NDArray[np.float32]
+    steps: int
     seconds: float
 
 
@@ -217,4 +227,4 @@ def _painted(engine: Engine, job: Job, line: _Line) -> Painted | None:
     begin = time.perf_counter()
     for step in plan.run():
         line.send(Progress(step.iteration / plan.evaluations))
-    return Painted(step.image(), time.perf_counter() - begin)
+    return Painted(step.pixels, step.iteration, time.perf_counter() - begin)

@@ -20,11 +20,12 @@ from PIL import Image
 from test_cli import CONTENT, STYLE, Outcome, files, process
 
 from ortist.cli import main
-from ortist.engine import InputError, Options, find_recipe
+from ortist.engine import Encoding, InputError, Options, find_recipe
 from ortist.engine.batch import Batch, report
-from ortist.engine.images import write_image
+from ortist.engine.images import read_comment, read_image, write_image
 from ortist.engine.jobs import Job, find_pictures, pair_jobs
 from ortist.engine.ledger import LEDGER
+from ortist.engine.record import read_made
 from ortist.engine.workers import Setup
 
 RANDOM = np.random.default_rng(8)
@@ -427,3 +428,28 @@ def test_names_are_unique() -> None:
     assert names[:3] == ["a_s.webp", "a_s_2.webp", "A_s_3.webp"]
     assert names[4:7] == ["a_s.x.webp", "a_s.x_2.webp", "A_s.x_3.webp"]
     assert max(map(len, names)) < 255
+
+
+def test_pictures_say_how_they_were_made_and_are_encoded_as_asked(
+    jobs: list[Job], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    setup = Setup()
+    assert statuses(jobs, folder, setup=setup) == ["done"] * 4
+    comment = read_comment(folder / jobs[0].output)
+    assert comment is not None
+    record, steps = read_made(comment)
+    assert [item.name for item in record.inputs] == [
+        jobs[0].content.name,
+        *(style.name for style in jobs[0].styles),
+    ]
+    assert steps == jobs[0].options.steps
+    plain = read_image(folder / jobs[0].output)
+    deep = Batch(jobs, folder, setup, encoding=Encoding(bits=16), metadata=False)
+    assert [made.status for made in deep.paint()] == ["done"] * 4
+    assert read_comment(folder / jobs[0].output) is None
+    assert (folder / jobs[0].output).read_bytes()[24] == 16  # of the header: bits of a channel
+    np.testing.assert_allclose(read_image(folder / jobs[0].output), plain, atol=1)
+    assert [made.status for made in deep.paint()] == ["skipped"] * 4
+    refused = Batch(jobs, folder, setup, encoding=Encoding(quality=50))
+    assert [made.status for made in refused.paint()] == ["failed"] * 4

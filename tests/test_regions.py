@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch_reference import TorchObjective, shipped_weights
 
-from ortist.cli.regions import parse_regions
+from ortist.cli.sources import parse_regions
 from ortist.engine import Engine, InputError, Options, Region, find_recipe
 from ortist.engine.guides import REACHES, at_layer
 from ortist.engine.images import resize_image, to_tensor

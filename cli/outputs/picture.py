@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ortist.cli.interrupt import interrupts
 from ortist.cli.outputs.file import Output
-from ortist.engine import InputError, Step
+from ortist.engine import InputError, Record, Step
 from ortist.engine.follow import Observer
 from ortist.engine.images import PLAIN, Encoding, check_output
+from ortist.engine.record import made
 from ortist.engine.results import Painting
 
 MOST_NUMBERED = 100_000
@@ -25,17 +27,26 @@ class PictureFile(Observer):
         every: steps between numbered pictures beside it, 0 for none.
         steps: steps of the whole run.
         force: whether existing files are replaced.
-        encoding: bits, quality, alpha channel and comment of all of them.
+        encoding: bits, quality and alpha channel of all of them.
+        record: what is to be in their metadata, if anything is.
     """
 
     def __init__(
-        self, path: Path, *, every: int, steps: int, force: bool, encoding: Encoding = PLAIN
+        self,
+        path: Path,
+        *,
+        every: int,
+        steps: int,
+        force: bool,
+        encoding: Encoding = PLAIN,
+        record: Record | None = None,
     ) -> None:
         self.path = path
         self._every = every
         self._steps = steps
         self._force = force
         self._encoding = encoding
+        self._record = record
 
     def check(self, size: tuple[int, int]) -> None:
         """Raise InputError unless pictures of ``size`` (width, height) can all be written."""
@@ -59,18 +70,24 @@ class PictureFile(Observer):
         """Write the numbered picture if this step is due one."""
         interrupts.defer()  # from now on there is something to keep
         if self._every and step.iteration % self._every == 0:
-            step.save(self.numbered(step.iteration), self._encoding)
+            step.save(self.numbered(step.iteration), self._told(step.iteration))
 
     def keep(self, painting: Painting) -> None:
         """Write the picture."""
         interrupts.defer()
-        painting.save(self.path, self._encoding)
+        painting.save(self.path, self._told(painting.steps))
         interrupts.wrote(self.path)
 
     def numbered(self, iteration: int) -> Path:
         """Return where the picture after ``iteration`` steps goes: out-0020.png for out.png."""
         digits = max(4, len(str(self._steps)))
         return self.path.with_stem(f"{self.path.stem}-{iteration:0{digits}}")
+
+    def _told(self, steps: int) -> Encoding:
+        """Return the encoding of a picture that is made in so many steps, and says so."""
+        if self._record is None:
+            return self._encoding
+        return replace(self._encoding, comment=made(self._record, steps))
 
     def _numbered(self) -> Iterator[Output]:
         due = range(self._every, self._steps + 1, self._every) if self._every else ()
