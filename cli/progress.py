@@ -101,10 +101,11 @@ class Progress(Observer):
 
 
 def print_costs(step: Step) -> None:
-    """Print the iteration and its total, content and style cost as one line on stdout."""
+    """Print the iteration and its costs, style cost by region too, as one line on stdout."""
+    regions = [f", region {name} = {cost:.6g}" for name, cost in step.regions.items()]
     print_line(
         f"Iteration {step.iteration}: total cost = {step.total:.6g},"
-        f" content cost = {step.content:.6g}, style cost = {step.style:.6g}"
+        f" content cost = {step.content:.6g}, style cost = {step.style:.6g}{''.join(regions)}"
     )
 
 

@@ -64,6 +64,9 @@ def test_python_blocks_run(line: int, code: str) -> None:
 def test_commands_run(command: str, folder: Path) -> None:
     name, subcommand, *arguments = shlex.split(command)
     assert name == "ortist"
+    if "--like" in arguments:
+        made = ("stylize", "photo.jpg", "painting.jpg", "-o", "first.png", *SMALL["stylize"])
+        subprocess.run([ORTIST, *made], check=True)
     subprocess.run([ORTIST, subcommand, *arguments, *SMALL[subcommand]], check=True)
     if "-o" in arguments:
         assert (folder / arguments[arguments.index("-o") + 1]).stat().st_size > 0

@@ -43,6 +43,7 @@ class Log(OutputFile):
             "style_layers": dict(step.style_layers),
             "total_variation": step.total_variation,
             "seconds": step.seconds,
+            **({"regions": dict(step.regions)} if step.regions else {}),
         }
         try:
             if self._stream is None:
