@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,6 +23,8 @@ from ortist.engine.metrics import Activations, Metrics, measure
 from ortist.engine.objective import Evaluate, Objective, matches, weighted_parts
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import OPTIONS, Options
+from ortist.engine.pace import PROBE_STEPS, Effort
+from ortist.engine.peaks import peak_bytes
 from ortist.engine.pictures import (
     Pictures,
     Region,
@@ -29,7 +32,7 @@ from ortist.engine.pictures import (
     as_list,
     read_pictures,
 )
-from ortist.engine.plan import PROBE_STEPS, Plan, peak_bytes
+from ortist.engine.plan import Plan
 from ortist.engine.record import Record, inputs_of, installed_versions, option_values
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
@@ -220,13 +223,19 @@ class Engine:
         options = read_start(options)
         pictures = read_pictures(content, style, options, regions, protect)
         scales = pictures.scales(options)
-        peak = peak_bytes(scales, pictures.style_pixels, options, self._block)
+        peak = peak_bytes(scales, pictures.style_pixels, options, self._block, pictures.division)
         return Plan(
             scales,
             options,
             peak,
             _run=lambda: self._run(pictures, scales, options, peak),
             _probe=lambda width, height: self._seconds_at(width, height, options),
+            _effort=Effort(
+                pictures.style_areas,
+                len(weighted_parts(options, pictures.division)),
+                pictures.division.guided,
+                self._device.threads,
+            ),
         )
 
     def record(
@@ -260,13 +269,14 @@ class Engine:
 
     def _seconds_at(self, width: int, height: int, options: Options) -> float:
         """Return how long an evaluation in this size takes now."""
-        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        noises = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
         same = {name: getattr(options, name) for name in PACE}
         small = Options(
             width=width, height=height, steps=PROBE_STEPS, scales=1, init="content", **same
         )
+        steps = [step.seconds for step in self.iterate(noises[0], noises[1], small)]
         # The first evaluation has memory to get.
-        return min(step.seconds for step in self.iterate(noise, noise, small) if step.iteration > 1)
+        return median(steps[1:] or steps)
 
     def _run(
         self, pictures: Pictures, scales: tuple[Scale, ...], options: Options, peak: int
@@ -370,7 +380,9 @@ class Engine:
         masked = None
         if any(style.mask is not None for style in scene.styles):
             masked = graph("measure", choices.masked, *styles)
-        measuring = Measuring(plain, masked, options.guides, self._styles, choices.plain)
+        measuring = Measuring(
+            plain, masked, options.guides, self._styles, choices.plain, self._device.threads
+        )
         targets = settle_targets(measuring, parts, scene, options, query)
         constants = {**targets, **guides(parts, scene, options)}
         evaluate: Evaluate

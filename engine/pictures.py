@@ -106,6 +106,12 @@ class Pictures:
         sizes = (style.size(self.width * self.height) for style in styles)
         return max((width * height for width, height in sizes), default=0)
 
+    @property
+    def style_areas(self) -> tuple[float, ...]:
+        """Area of each style relative to the picture's."""
+        styles = (style for area in self.areas for style in area.styles)
+        return tuple(style.scale**2 for style in styles)
+
     @cached_property
     def division(self) -> Division:
         """How the picture is divided."""

@@ -29,6 +29,11 @@ class Division:
     shares: Mapping[str, float]
     protected: float | None = None
 
+    @property
+    def guided(self) -> int:
+        """How many areas with styles have masks."""
+        return sum(1 for name in self.shares if name)
+
 
 WHOLE = Division({"": 1.0})
 """One area, the picture as a whole."""

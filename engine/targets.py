@@ -18,6 +18,7 @@ from ortist.engine.scales import Scale
 from ortist.engine.scene import Scene, Style, shares_of
 from ortist.engine.sessions import Graph
 from ortist.export.costs import TERMS
+from ortist.export.costs.neighbors import working
 from ortist.export.costs.term import Matched, Part, Protected
 from ortist.models.interface import TARGET
 from ortist.models.layers import IMAGE
@@ -69,6 +70,7 @@ class Measuring:
         reach: of masks, one of :data:`~ortist.engine.guides.REACHES`.
         memory: what is known of styles, by what they are and by which graphs they are measured.
         key: tells the graphs from others.
+        threads: that matches are looked for by.
     """
 
     plain: Graph
@@ -76,6 +78,7 @@ class Measuring:
     reach: str = Options.guides
     memory: Memory | None = None
     key: Hashable = None
+    threads: int = 1
 
     def of(self, parts: Sequence[Part], picture: Tensor) -> Statistics:
         """Return what parts measure of a picture all of which counts."""
@@ -156,7 +159,7 @@ def settle_targets(
     ]
     # NumPy's threads wait for one another without rest: to decompose a matrix of 512 columns takes
     # them 20 ms, but tens of seconds where other work has the cores.
-    with _limiting, threadpool_limits(limits=1, user_api="blas"):
+    with _limiting, threadpool_limits(limits=1, user_api="blas"), working(measuring.threads):
         weights = guides(kept, scene, options)
         settled = {part: part.term.settle(_weighted(part, seen, weights)) for part in kept}
         for part in blended:

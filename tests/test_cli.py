@@ -205,7 +205,7 @@ def test_starting_from_a_picture(ortist: Ortist, tmp_path: Path) -> None:
 
 
 def test_several_styles_are_blended(ortist: Ortist, tmp_path: Path) -> None:
-    small = (*SMALL, "--recipe", "notebook", "--steps", "2")
+    small = (*SMALL, "--recipe", "notebook", "--steps", "2", "--no-metadata")
     arguments = ("stylize", CONTENT, STYLE, CONTENT, *small)
     for name, weights in (("both", ("1", "1")), ("first", ("1", "0"))):
         options = [part for weight in weights for part in ("--style-weight", weight)]
@@ -446,10 +446,10 @@ def test_version(ortist: Ortist) -> None:
 
 
 def test_help_tells_of_every_command_and_default(ortist: Ortist) -> None:
-    commands = ("stylize", "grid", "recipes", "info", "export")
+    commands = ("stylize", "resume", "batch", "grid", "compare", "recipes", "info", "export")
     assert all(name in ortist("--help").out for name in commands)
     text = ortist("stylize", "--help").out
-    assert all(f"[default: {value}]" in text for value in ("standard", "auto", 20))
+    assert all(f"[default: {value}]" in text for value in ("(standard)", "auto", 20))
     assert "pip install 'ortist[export]'" in ortist("export", "--help").out
 
 

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from ortist.engine import Engine, InputError, Options
-from ortist.engine.plan import PROBE_SIZE, Plan, peak_bytes
+from ortist.engine.lbfgs import HISTORY
+from ortist.engine.pace import PROBE_SIZE, Effort, predicted_seconds
+from ortist.engine.peaks import peak_bytes
 from ortist.engine.scales import Scale
+from ortist.engine.scene import Division
 
 RANDOM = np.random.default_rng(5)
 CONTENT = RANDOM.integers(0, 256, (48, 64, 3), np.uint8)
@@ -81,27 +84,45 @@ def peak(width: int, height: int, style_pixels: int = 1, **options: object) -> i
 
 
 def test_memory_grows_with_the_picture_the_style_and_what_the_optimizer_keeps() -> None:
-    assert peak(1024, 768) == 1_600_000_000
-    assert peak(2560, 960) == 2 * 2_870_000_000
-    assert peak(1024, 768, content_cost="neighbors") == 2_250_000_000
-    pairs = 2 * 10 * 3 * 4 * 1024 * 768
+    assert peak(1024, 768) == 1_744_000_000
+    assert peak(4860, 1000) == 2 * 5_243_000_000
+    assert peak(1024, 768, content_cost="neighbors") == 2_511_000_000
+    pairs = 2 * HISTORY * 3 * 4 * 1024 * 768
     assert peak(1024, 768, optimizer="lbfgs") == peak(1024, 768) + pairs
     assert peak(128, 96, style_pixels=10**6) > 1e9
 
 
+def test_memory_grows_with_regions() -> None:
+    def peak(*names: str, protected: float | None = None) -> int:
+        division = Division(dict.fromkeys(names, 0.5), protected)
+        scale, options = Scale(1024, 768, 100), Options(content_cost="neighbors")
+        return peak_bytes([scale], 1, options, lambda pixels: 4, division)
+
+    whole = peak("")
+    assert whole < peak("1") < peak("rest", "1") < peak("rest", "1", "2")
+    assert peak("", protected=0.5) > whole
+
+
+def seconds(*scales: Scale, effort: Effort | None = None, **options: object) -> float:
+    """Return what is predicted where an evaluation of the small picture takes a second."""
+    chosen = replace(Options(), **options)  # type: ignore[arg-type]
+    return predicted_seconds(scales, chosen, effort or Effort(), lambda *size: 1.0)
+
+
 def test_seconds_follow_from_those_of_a_small_picture() -> None:
-    asked = []
-
-    def probe(width: int, height: int) -> float:
-        asked.append((width, height))
-        return 0.5
-
-    def seconds(*scales: Scale) -> float:
-        return Plan(scales, Options(), 0, lambda: NotImplemented, probe).seconds
-
     width, height = PROBE_SIZE
-    assert seconds(Scale(width, height, 10)) == pytest.approx(5)
-    assert seconds(Scale(32, 16, 3)) == pytest.approx(1.5)
-    assert asked == [PROBE_SIZE, (32, 16)]
-    twice = seconds(Scale(width, height, 4), Scale(2 * width, 2 * height, 4))
-    assert 4 < twice <= 10
+    ten = seconds(Scale(width, height, 10))
+    assert ten == pytest.approx(10 + 2 * 0.58 + 0.35)
+    assert seconds(Scale(width, height, 20)) == pytest.approx(ten + 10)
+    assert seconds(Scale(2 * width, 2 * height, 10)) == pytest.approx(4 * (ten - 0.35) + 0.35)
+    both = seconds(Scale(width, height, 10), Scale(2 * width, 2 * height, 10))
+    assert both == pytest.approx(5 * (ten - 0.35) + 0.7)
+
+
+def test_seconds_count_what_comes_before_the_steps() -> None:
+    scale = Scale(*PROBE_SIZE, 10)
+    plain = seconds(scale)
+    assert seconds(scale, normalize=True, effort=Effort(costs=7)) == pytest.approx(plain + 7)
+    assert seconds(scale, effort=Effort((1.0, 4.0))) == pytest.approx(plain + 4 * 0.58)
+    assert seconds(scale, effort=Effort(guided=2)) == pytest.approx(plain + 3)
+    assert seconds(scale, content_cost="neighbors") > plain

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -43,8 +46,10 @@ CANDIDATES = 2**14
 
 Matching takes time in proportion, and what is left out looks like what is near it.
 """
-PAIRS = 2**24
+PAIRS = 2**22
 """Pairs of positions that are compared at once, which bounds memory."""
+_threads: ContextVar[int] = ContextVar("threads", default=1)
+"""By how many matches are looked for, see :func:`working`."""
 _EPSILON = 1e-12
 """What squares of lengths get added, so that the root has a derivative where they are 0."""
 
@@ -112,19 +117,23 @@ class Neighbors(Term):
         Where the content is protected its own columns are the targets instead, and targets are
         longer, so that they count more.
         """
-        sought, sides = _columns([query]), _sides(query)
+        sides = _sides(query)
+        targets = np.empty((sum(LAYERS.values()), sides[0] * sides[1]), np.float32)
+        sought = _columns([query])
         owners = np.argmax([_at_columns(area.mask, sides) for area in areas], axis=0)
-        content = _units(_columns([protected.content]))
-        targets = content.copy()
+        kept = np.zeros(len(owners), np.float32)
+        if protected.mask is not None:
+            kept += _at_columns(protected.mask, sides)
+        weights = 1 + np.float32(protected.weight - 1) * kept
         for index, area in enumerate(areas):
             own = owners == index
             if area.styles and own.any():
                 targets[:, own] = _matches(sought[:, own], _candidates(area))
-        if protected.mask is not None:
-            kept = _at_columns(protected.mask, sides)
-            targets = _units(targets + kept * (content - targets))
-            weights = 1 + np.float32(protected.weight - 1) * kept
-            targets *= weights / weights.mean()
+            elif own.any():
+                targets[:, own], kept[own] = 0, 1
+        del sought
+        _keep(targets, _columns([protected.content]), kept)
+        targets *= weights / weights.mean()
         return _parts(targets.reshape(1, -1, *sides))
 
     def compare(
@@ -151,6 +160,14 @@ class Neighbors(Term):
         cosine = b.op("Div", summed(products[: -len(PLACES)], products[-len(PLACES) :]), lengths)
         mean = b.op("Reshape", b.op("ReduceMean", cosine, keepdims=0), b.integers(1))
         return Comparison(b.op("Sub", b.constant(1, "float32"), mean))
+
+
+def _keep(targets: Matrix, content: Matrix, shares: Matrix) -> None:
+    """Bring columns (C, P), units, as far to those of the content as the shares, (P,), say."""
+    some = np.flatnonzero(shares)
+    columns = targets[:, some]
+    columns += shares[some] * (_units(content[:, some]) - columns)
+    targets[:, some] = _units(columns)
 
 
 def _matches(sought: Matrix, found: Matrix) -> Matrix:
@@ -284,13 +301,27 @@ def units(rows: Matrix) -> Matrix:
     return directions
 
 
+@contextmanager
+def working(threads: int) -> Iterator[None]:
+    """Have matches looked for by so many threads; what each computes is a thread's work."""
+    token = _threads.set(threads)
+    try:
+        yield
+    finally:
+        _threads.reset(token)
+
+
 def best_matches(sought: Matrix, found: Matrix) -> tuple[NDArray[np.intp], Matrix]:
     """Return, for each row of (P, K), which row of (Q, K) has the largest cosine, and that."""
-    rows, others = units(sought), units(found)
-    best, cosines = [], []
-    step = max(1, PAIRS // len(others))
-    for start in range(0, len(rows), step):
+    rows, others, threads = units(sought), units(found), _threads.get()
+
+    def matched(start: int) -> tuple[NDArray[np.intp], Matrix]:
         products = rows[start : start + step] @ others.T
-        best.append(products.argmax(axis=1))
-        cosines.append(np.take_along_axis(products, best[-1][:, np.newaxis], axis=1)[:, 0])
+        best = products.argmax(axis=1)
+        return best, np.take_along_axis(products, best[:, np.newaxis], axis=1)[:, 0]
+
+    step = max(1, PAIRS // threads // len(others))
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(matched, range(0, len(rows), step)))
+    best, cosines = zip(*parts, strict=True)
     return np.concatenate(best), np.concatenate(cosines)

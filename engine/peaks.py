@@ -1,0 +1,90 @@
+"""How much memory a run takes, from measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ortist.engine.lbfgs import HISTORY
+from ortist.engine.options import Options
+from ortist.engine.scales import Scale
+from ortist.engine.scene import WHOLE, Division
+
+_PEAKS = {
+    ("winograd", "gram"): {
+        27_648: 418, 49_152: 460, 76_800: 539, 120_000: 633, 196_608: 688, 262_144: 865,
+        307_200: 1091, 480_000: 1295, 786_432: 1744, 995_328: 2101, 1_228_800: 3268,
+        1_470_000: 3219, 1_650_000: 2996, 2_430_000: 5243,
+    },
+    ("winograd", "w2"): {
+        27_648: 436, 49_152: 473, 76_800: 549, 120_000: 650, 196_608: 704, 262_144: 947,
+        307_200: 1042, 480_000: 1313, 786_432: 1803, 995_328: 2185, 1_228_800: 2941,
+        1_470_000: 3250, 1_650_000: 3040, 2_430_000: 5216,
+    },
+    ("winograd", "neighbors"): {
+        27_648: 472, 49_152: 532, 76_800: 577, 120_000: 838, 196_608: 944, 262_144: 1081,
+        307_200: 1181, 480_000: 1875, 786_432: 2511, 995_328: 3353, 1_228_800: 4377,
+        1_470_000: 4524, 1_650_000: 4885, 2_430_000: 7877,
+    },
+    ("direct", "gram"): {
+        6_912: 558, 12_288: 543, 49_152: 648, 120_000: 761, 196_608: 999, 480_000: 1979,
+        786_432: 3081,
+    },
+    ("direct", "w2"): {
+        6_912: 577, 12_288: 554, 49_152: 668, 120_000: 803, 196_608: 995, 480_000: 2172,
+        786_432: 2832,
+    },
+    ("direct", "neighbors"): {
+        3_072: 286, 12_288: 307, 49_152: 506, 120_000: 885, 196_608: 1129, 480_000: 2088,
+        786_432: 4145,
+    },
+}  # fmt: skip
+"""Resident memory at its peak in MB by pixels of the picture, by kernel and kind of cost.
+
+Measured of the recipes loose and standard with two threads, less what L-BFGS remembers. They rise
+in jumps: the runtime takes memory in pieces that double.
+"""
+_FIRST_GUIDE, _OTHER_GUIDES, _PROTECTED = 700.0, 500.0, 600.0
+"""Bytes for each pixel that the first area with a mask takes, any other, and protection."""
+_MEASURING = 290e6, 1180.0
+"""Bytes of a process that measures a style, and those for each of its pixels."""
+
+
+def peak_bytes(
+    scales: Sequence[Scale],
+    style_pixels: int,
+    options: Options,
+    block_at: Callable[[int], int],
+    division: Division = WHOLE,
+) -> int:
+    """Return the resident memory of a process that paints this, at its peak, on a CPU.
+
+    Args:
+        scales: of the run.
+        style_pixels: of the largest style in the full size.
+        options: how to paint.
+        block_at: returns the block size for a number of pixels, 0 for plain convolutions.
+        division: of the picture.
+    """
+    guides = _FIRST_GUIDE + _OTHER_GUIDES * (division.guided - 1) if division.guided else 0.0
+    if division.protected is not None and options.content_cost == "neighbors":
+        guides += _PROTECTED
+    # Adam's three pictures are among what was measured.
+    pairs = HISTORY if options.optimizer == "lbfgs" else 0
+    peaks = [
+        _measured("winograd" if block_at(scale.pixels) else "direct", options, scale.pixels)
+        + 2 * min(pairs, scale.steps) * 3 * np.dtype(np.float32).itemsize * scale.pixels
+        + guides * scale.pixels
+        for scale in scales
+    ]
+    base, each = _MEASURING
+    return round(max(*peaks, base + each * style_pixels))
+
+
+def _measured(kernel: str, options: Options, pixels: int) -> float:
+    """Return the peak in bytes for so many pixels: in proportion beyond those of the table."""
+    matched = options.content_cost == "neighbors"
+    table = _PEAKS[kernel, "neighbors" if matched else options.statistic]
+    at, peaks = (np.array(list(values)) for values in zip(*table.items(), strict=True))
+    return float(1e6 * np.interp(pixels, at, peaks) * max(1.0, pixels / at[-1]))
