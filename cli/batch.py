@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -164,7 +165,7 @@ def _jobs(
 def _paint(many: Batch, workers: int, place: Path, force: bool, quiet: bool) -> list[Outcome]:
     """Paint all, or until a signal, and write the report."""
     begin, total = time.perf_counter(), len(many.jobs)
-    if place.parent != many.folder:
+    if os.path.realpath(place.parent) != os.path.realpath(many.folder):
         check_writable(place, force or _is_report(place))
     elif place.exists() and not _is_report(place) and not force:
         check_writable(place)

@@ -108,7 +108,11 @@ def _parsed(entry: str) -> Region:
     if not (mask and equals):
         raise InputError(f"--region is '{entry}', accepted is MASK=STYLE or MASK=STYLE:STYLE_MASK")
     name, colon, style_mask = style.rpartition(":")
-    if not colon or not name or os.path.lexists(style):
+    for at in (at for at, letter in enumerate(style) if letter == ":"):
+        if os.path.lexists(style[:at]) and os.path.lexists(style[at + 1 :]):
+            name, style_mask = style[:at], style[at + 1 :]
+    # What has one letter before the colon is on a drive of Windows.
+    if not colon or len(name) < 2 or os.path.lexists(style):
         return Region(mask, style or None)
     return Region(mask, name, style_mask)
 

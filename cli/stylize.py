@@ -142,6 +142,8 @@ def stylize(
     Ctrl-C stops early and keeps the picture so far.
     """
     interrupts.promise("the picture")
+    if checkpoint_every and checkpoint is None:
+        raise InputError("--checkpoint-every says how often, but there is no --checkpoint")
     styles, regions = tuple(style or ()), tuple(parse_regions(region or []))
     earlier = None if like is None else _earlier(like, recipe)
     if earlier is not None:
@@ -175,7 +177,8 @@ def stylize(
     engine = settings.engine()
     plan = sources.plan(engine, options)
     outputs = settings.outputs(options, force, checkpoint, engine)
-    outputs.check(plan.size, settings.inputs())
+    inputs = settings.inputs() if like is None else [*settings.inputs(), ("an input", like)]
+    outputs.check(plan.size, inputs)
     if earlier is not None and not quiet:
         for line in earlier.differences(settings.record(engine, options), options.steps):
             print_line(f"unlike {like}: {line}")

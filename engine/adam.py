@@ -81,6 +81,8 @@ class Adam:
     def restore(self, state: State) -> None:
         """Go on from a state of Adam with the same averaging."""
         self.point, self._steps = state["point"], int(state["steps"])
+        if self._steps < 0:
+            raise ValueError(f"steps is {self._steps}")
         self._mean, self._square = state["mean"].copy(), state["square"].copy()
         self._average = state["average"].copy() if self._averaging else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,9 +142,13 @@ class Batch:
 
     def _check_inputs(self) -> None:
         """Raise InputError for an input in the folder: the next batch would paint the outputs."""
-        folder = self.folder.resolve()
+        folder = os.path.realpath(self.folder)
         for path in dict.fromkeys(path for job in self.jobs for path in (job.content, *job.styles)):
-            if path.parent.resolve() == folder:
+            try:
+                inside = os.path.realpath(path.parent) == folder
+            except (OSError, ValueError):  # no file has this name, which is told of its picture
+                continue
+            if inside:
                 raise InputError(
                     f"folder '{self.folder}' has the input '{path.name}', accepted is one without"
                     " inputs"
@@ -162,6 +167,7 @@ class Batch:
             record = engine.record(job.content, list(job.styles), job.options)
             if self._ledger.has(job.output, record, self._written):
                 return Outcome(job, "skipped"), None
+            self._told(record, job.options.steps)
             if self.folder.is_dir():
                 owned = self._ledger.owns(job.output)
                 force = self._force or owned
@@ -177,14 +183,18 @@ class Batch:
         if isinstance(message, Failed):
             return Outcome(job, "failed", printable(message.reason))
         self._ledger.begin(job.output)
-        comment = made(record, message.steps) if self._metadata else ""
-        encoding = replace(self._encoding, comment=comment)
         try:
+            encoding = self._told(record, message.steps)
             write_image(message.pixels, self.folder / job.output, encoding)
-        except InputError as error:
+            self._ledger.end(job.output, record, self._written)
+        except (InputError, OSError) as error:
             return Outcome(job, "failed", str(error))
-        self._ledger.end(job.output, record, self._written)
         return Outcome(job, "done", seconds=message.seconds)
+
+    def _told(self, record: Record, steps: int) -> Encoding:
+        """Return the encoding of a picture that was made in so many steps, and says so."""
+        comment = made(record, steps) if self._metadata else ""
+        return replace(self._encoding, comment=comment)
 
 
 class _Floor:

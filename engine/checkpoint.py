@@ -103,6 +103,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             record, settings = (_json(arrays[name], label) for name in (_RECORD, _SETTINGS))
         except InputError:
             raise
+        except zipfile.BadZipFile as error:
+            raise InputError(f"{label} is no checkpoint, or is damaged: {error}") from error
         except _UNREADABLE as error:
             raise InputError(f"{label} is damaged: {error}") from error
     return Checkpoint(

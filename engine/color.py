@@ -16,8 +16,8 @@ from ortist.engine.optimizer import Tensor
 COLORS = ("style", "luminance", "match", "after")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32).reshape(1, 3, 1, 1)
 """Shares of red, green and blue in the luma (ITU-R BT.601)."""
-_LEAST_VARIANCE = 1e-8
-"""Relative to the largest, of a direction of colors that there is; a gray picture has one."""
+_LEAST_VARIANCE = 1.0
+"""In a direction of colors that there is: what is less is rounding and noise, as in a gray JPEG."""
 
 
 def luma(picture: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def _moments(picture: Tensor, mask: Mask | None) -> _Moments:
 def _power(covariance: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
     """Return a power of a covariance, 0 in directions without variance."""
     values, vectors = np.linalg.eigh(covariance)
-    real = values > _LEAST_VARIANCE * max(values[-1], 1e-12)
+    real = values > _LEAST_VARIANCE
     powers = np.where(real, np.where(real, values, 1.0) ** exponent, 0.0)
     result: NDArray[np.float64] = (vectors * powers) @ vectors.T
     return result

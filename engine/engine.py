@@ -281,7 +281,9 @@ class Engine:
     def _run(
         self, pictures: Pictures, scales: tuple[Scale, ...], options: Options, peak: int
     ) -> Run:
-        check_memory(peak, self._memory, scales[-1].width, scales[-1].height)
+        if self._device.is_cpu or self._memory is not None:
+            # What a GPU takes of the machine's memory was not measured.
+            check_memory(peak, self._memory, scales[-1].width, scales[-1].height)
         parts = [weighted.part for weighted in weighted_parts(options, pictures.division)]
         for scale in scales:
             choices = self._choices(scale.pixels, options, parts)
@@ -380,8 +382,15 @@ class Engine:
         masked = None
         if any(style.mask is not None for style in scene.styles):
             masked = graph("measure", choices.masked, *styles)
+        ending = run_options or self._device.new_run()
         measuring = Measuring(
-            plain, masked, options.guides, self._styles, choices.plain, self._device.threads
+            plain,
+            masked,
+            options.guides,
+            self._styles,
+            choices.plain,
+            self._device.threads,
+            lambda: ending.terminate,
         )
         targets = settle_targets(measuring, parts, scene, options, query)
         constants = {**targets, **guides(parts, scene, options)}
@@ -454,5 +463,7 @@ def _awaited(work: Future[T], canceled: Callable[[], bool]) -> T:
         try:
             return work.result(timeout=_PATIENCE)
         except TimeoutError:
-            if canceled() and not work.done():
+            if work.done():  # it is an error of the work itself
+                raise
+            if canceled():
                 raise CanceledError("the run was canceled") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.errors import InputError
-from ortist.engine.images import ImageSource, read_image, resize_tensor
+from ortist.engine.images import ImageSource, check_size, read_with_alpha, resize_tensor
+from ortist.engine.images.source import label_of
 from ortist.engine.optimizer import Tensor
 from ortist.models.layers import LAYERS, block_of
 
@@ -21,10 +22,10 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
 
 
 def read_mask(source: ImageSource, name: str, size: tuple[int, int], max_pixels: int) -> Mask:
-    """Read a picture as a mask: white is 1, black 0.
+    """Read a picture as a mask: white is 1, black and what is transparent 0.
 
     Args:
-        source: the picture.
+        source: the picture, or an array (H, W): uint8, 255 for 1, bool, or floats from 0 to 1.
         name: what messages call it.
         size: width and height of what it is of, in the same proportion.
         max_pixels: most pixels accepted.
@@ -32,19 +33,43 @@ def read_mask(source: ImageSource, name: str, size: tuple[int, int], max_pixels:
     Raises:
         InputError: for a picture that cannot be used, of another proportion, or black all over.
     """
-    pixels = read_image(source, name=name, max_pixels=max_pixels, min_side=1)
-    height, width = pixels.shape[:2]
+    label = label_of(source, name)
+    mask = _given(source, label) if _is_plane(source) else _read(source, name, max_pixels)
+    height, width = mask.shape
+    check_size(width, height, label, max_pixels, min_side=1)
     stretch = width * size[1] / (height * size[0])
     # A side that was rounded, in a small mask, is no other proportion.
-    if max(stretch, 1 / stretch) > 1.05 and min(abs(width - height * size[0] / size[1]), 99) > 1:
+    if max(stretch, 1 / stretch) > 1.05 and abs(width - height * size[0] / size[1]) > 1:
         raise InputError(
-            f"{name} is {width}x{height} pixels, accepted are those with the proportions of what it"
-            f" is of, {size[0]}x{size[1]}"
+            f"{label} has {width}x{height} pixels, which are not the proportions of what it is"
+            f" a mask of, {size[0]}x{size[1]}"
         )
-    mask: Mask = pixels.astype(np.float32) @ _LUMA
-    if not pixels.any():
-        raise InputError(f"{name} is black all over; white is what counts")
+    if not mask.any():
+        raise InputError(f"{label} is black all over; white is what counts")
     return np.clip(mask, np.float32(0), np.float32(1))
+
+
+def _is_plane(source: object) -> TypeGuard[NDArray[Any]]:
+    return isinstance(source, np.ndarray) and source.ndim == 2
+
+
+def _given(values: NDArray[Any], label: str) -> Mask:
+    """Return an array (H, W) as a mask: uint8, 255 for 1, bool, or numbers from 0 to 1."""
+    if values.dtype == np.uint8:
+        return np.asarray(values / np.float32(255), np.float32)
+    if values.dtype.kind in "bf" and values.size and 0 <= values.min() <= values.max() <= 1:
+        return values.astype(np.float32)
+    raise InputError(
+        f"{label} is an array of {values.dtype} {values.shape}; uint8, bool and 0..1 are accepted"
+    )
+
+
+def _read(source: ImageSource, name: str, max_pixels: int) -> Mask:
+    pixels, alpha = read_with_alpha(source, name=name, max_pixels=max_pixels, min_side=1)
+    mask: Mask = pixels.astype(np.float32) @ _LUMA
+    if alpha is not None:  # what is transparent was laid on white
+        mask *= (alpha / np.float32(255)).astype(np.float32)
+    return mask
 
 
 def resize_mask(mask: Mask, width: int, height: int) -> Mask:

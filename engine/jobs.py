@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ from ortist.models.files import reason
 
 PICTURE_EXTENSIONS = (*OUTPUT_EXTENSIONS, ".gif", ".ppm", ".pgm", ".pbm", ".pnm")
 """Of the files that are taken from folders and for patterns."""
-_LONGEST_STEM = 80
-"""Characters of a name that those of outputs are made of."""
+_LONGEST_STEM = 100
+"""Bytes of a name that those of outputs are made of; most disks take 255 in all."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,13 @@ def pair_jobs(
 
 def default_stem(content: Path, styles: Sequence[Path]) -> str:
     """Return what a picture is called, ``photo_painting``."""
-    stems = [path.stem[:_LONGEST_STEM] for path in (content, *styles)]
-    return f"{stems[0]}_{'+'.join(stems[1:])[: 2 * _LONGEST_STEM]}"
+    style = "+".join(path.stem for path in styles)
+    return f"{_cut(content.stem, _LONGEST_STEM)}_{_cut(style, _LONGEST_STEM)}"
+
+
+def _cut(text: str, most: int) -> str:
+    """Return as much of a text as has so many bytes."""
+    return os.fsencode(text)[:most].decode(errors="ignore")
 
 
 def unique_names(stems: Iterable[str], extension: str, taken: Iterable[str]) -> list[str]:
@@ -80,11 +86,12 @@ def unique_names(stems: Iterable[str], extension: str, taken: Iterable[str]) -> 
     Names that differ only in upper and lower case are the same: on some disks they are.
     """
     used, names = {name.casefold() for name in taken}, []
+    numbers: dict[str, int] = defaultdict(lambda: 1)
     for stem in stems:
-        name, number = f"{stem}{extension}", 1
+        name = f"{stem}{extension}"
         while name.casefold() in used:
-            number += 1
-            name = f"{stem}_{number}{extension}"
+            numbers[stem] += 1
+            name = f"{stem}_{numbers[stem]}{extension}"
         used.add(name.casefold())
         names.append(name)
     return names

@@ -88,7 +88,11 @@ class LBFGS:
         self._restart(state["_best"])
         for name in (*_FIRST, *(_LATER if "_gradient" in state else ())):
             value = state[name]
+            if not value.ndim and value.dtype.kind not in "bif":
+                raise TypeError(f"{name} is {value}")
             setattr(self, name, value if value.ndim else value.item())
+        if not self._unit > 0:
+            raise ValueError(f"_unit is {self._unit}")
         while (pair := f"{len(self._pairs)}/") + _PAIR[0] in state:
             moved, change, inverse = (state[pair + part] for part in _PAIR)
             self._pairs.append((moved, change, inverse.item()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ class Ledger:
             InputError: if the file cannot be read.
         """
         try:
-            with open_regular(self.path) as stream:
+            with open_regular(self.path) as file, io.BufferedReader(file) as stream:
                 for line in iter(lambda: stream.readline(_LONGEST_LINE), b""):
                     with suppress(ValueError, RecursionError):  # InputError among them
                         self._take(parse_json(line.decode()))

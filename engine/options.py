@@ -257,9 +257,10 @@ class Options:
     )
     protection: float = _option(
         5.0,
-        Number("finite numbers from 1", lambda weight: weight >= 1),
+        Number("numbers from 1 to 20", lambda weight: 1 <= weight <= 20),
         _COSTS,
-        "How many times the content counts where it is protected by a mask.",
+        "How many times the content counts where it is protected by a mask, 1..20; the more, the"
+        " slower is all else painted.",
     )
     pooling: str = _option(
         "average",

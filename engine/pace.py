@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ortist.engine.numbers import computing
 from ortist.engine.options import Options
 from ortist.engine.scales import Scale
-from ortist.export.costs.neighbors import CANDIDATES, DIRECTIONS, best_matches, working
+from ortist.export.costs.neighbors import CANDIDATES, DIRECTIONS, best_matches
 
 PROBE_SIZE = (192, 144)
 """Of the picture whose evaluations are timed."""
@@ -81,10 +82,8 @@ def predicted_seconds(
 
 def _seconds_per_pair(threads: int) -> float:
     """Return how long it takes to compare two features, as it is done for targets."""
-    from threadpoolctl import threadpool_limits  # imported late: it looks at all libraries
-
     sought, found = (np.ones((rows, DIRECTIONS), np.float32) for rows in _ROWS)
-    with threadpool_limits(limits=1, user_api="blas"), working(threads):
+    with computing(threads):
         begin = time.perf_counter()
         best_matches(sought, found)
         return (time.perf_counter() - begin) / (len(sought) * len(found))

@@ -40,7 +40,8 @@ class Region:
     """A part of the picture with a style of its own.
 
     Attributes:
-        mask: a picture, white inside and black outside, of any size; brought to the content's.
+        mask: a picture, white inside and black or transparent outside, or an array (H, W), uint8,
+            bool or 0..1; of any size with the proportions of the content.
         style: the picture whose style to take; where there is none, the content stays as it is.
         style_mask: what of the style counts, likewise; all of it by default.
     """
@@ -281,21 +282,6 @@ def _divided(areas: Sequence[AreaSource]) -> tuple[AreaSource, ...]:
     if len(there) == 1:
         return (replace(there[0], name="", mask=None),)
     return tuple(there)
-
-
-def _style_mask(
-    source: ImageSource | None, whole: Pixels, cropped: Pixels, options: Options
-) -> Mask | None:
-    """Return the mask of a style as it is of what was cropped of it."""
-    if source is None:
-        return None
-    (height, width), (rows, columns) = whole.shape[:2], cropped.shape[:2]
-    mask = read_mask(source, "mask of a style", (width, height), options.max_pixels)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    mask = resize_mask(mask, width, height)[top : top + rows, left : left + columns]
-    if not mask.any():
-        raise InputError("mask of a style is black where the crop leaves it")
-    return mask
 
 
 def _style_scales(options: Options, count: int) -> Sequence[float]:

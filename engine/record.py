@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class Input:
         if isinstance(source, np.ndarray):
             return cls(role, "", _digest(str((source.dtype, source.shape)), source.tobytes()))
         if isinstance(source, Image.Image):
-            return cls(role, "", _digest(str((source.mode, source.size)), source.tobytes()))
+            pixels = source.convert("RGBA")
+            return cls(role, "", _digest(str(source.size), pixels.tobytes()))
         try:
             begin = source.tell()
             sha256 = _digest("", source.read())
@@ -273,11 +275,18 @@ def _plain(value: Any) -> Any:
 
 def _digest_of_file(role: str, path: str | os.PathLike[str]) -> str:
     try:
-        return digest_regular(path)
+        found = Path(path).stat()
+        return _digest_of(os.fspath(path), found.st_ino, found.st_size, found.st_mtime_ns)
     except FileNotFoundError:
         raise InputError(f"{role} '{os.fspath(path)}' does not exist") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{role} '{os.fspath(path)}' cannot be read: {reason(error)}") from error
+
+
+@lru_cache(4096)
+def _digest_of(path: str, *_state: int) -> str:
+    """Return the digest of a file, which in a batch is asked for with each of its pairs."""
+    return digest_regular(path)
 
 
 def _digest(kind: str, data: bytes) -> str:

@@ -15,6 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,7 +183,9 @@ class Run(Iterator[Step], AsyncIterable[Step]):
             optimizer = copy.copy(self._optimizer)  # which stays as it is if this fails
             optimizer.restore(_without_prefix(state))
             iteration, seconds = int(state["iteration"]), float(state["seconds"])
-            history = [Costs(**costs) for costs in json.loads(str(state["history"]))]
+            if not 0 <= iteration <= self._total:
+                raise ValueError(f"it is at step {iteration}")
+            history = [_costs(costs) for costs in json.loads(str(state["history"]))]
             last_good, last_good_step = state["last_good"], int(state["last_good_step"])
             start = state["start"]
         except _UNREADABLE as error:
@@ -205,8 +208,8 @@ class Run(Iterator[Step], AsyncIterable[Step]):
             if picture and (value.dtype != np.float32 or value.shape != (1, 3, height, width)):
                 raise ValueError(f"{name} is {value.dtype} {list(value.shape)}")
         factors = state.get("factors")
-        if factors is not None and factors.shape != (self._parts,):
-            raise ValueError(f"factors are {list(factors.shape)}")
+        if factors is not None and (factors.dtype != np.float64 or factors.shape != (self._parts,)):
+            raise ValueError("factors are not one number for each cost")
 
     def _grow(self) -> None:
         """Go on to the next scale."""
@@ -271,6 +274,15 @@ def _make(options: Options, start: Tensor) -> Optimizer:
     if options.optimizer == "lbfgs":
         return LBFGS(start)
     return Adam(start, options.schedule("learning_rate").at(0.0), options.averaging)
+
+
+def _costs(values: Mapping[str, Any]) -> Costs:
+    """Return the costs that some JSON has; TypeError if there are others than numbers in it."""
+    for value in values.values():
+        for number in value.values() if isinstance(value, dict) else [value]:
+            if type(number) not in (int, float):
+                raise TypeError(f"a cost is {number!r}")
+    return Costs(**values)
 
 
 def _without_prefix(state: State) -> State:

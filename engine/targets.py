@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,21 +11,19 @@ import numpy as np
 from ortist.engine.guides import at_layer, roots
 from ortist.engine.images import resize_tensor
 from ortist.engine.kept import Kept
+from ortist.engine.numbers import computing
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
 from ortist.engine.scales import Scale
 from ortist.engine.scene import Scene, Style, shares_of
 from ortist.engine.sessions import Graph
 from ortist.export.costs import TERMS
-from ortist.export.costs.neighbors import working
 from ortist.export.costs.term import Matched, Part, Protected
 from ortist.models.interface import TARGET
 from ortist.models.layers import IMAGE
 
 Statistics: TypeAlias = Mapping[str, Tensor]
 """By the names ``<part>/<statistic>``, of parts without guides."""
-_limiting = threading.Lock()
-"""Held while NumPy has one thread: the number is the process's, and is set back to what it was."""
 PAINTED = 0.1
 """Share of what was painted in what styles are matched with.
 
@@ -71,6 +68,7 @@ class Measuring:
         memory: what is known of styles, by what they are and by which graphs they are measured.
         key: tells the graphs from others.
         threads: that matches are looked for by.
+        canceled: asked whether to give up looking.
     """
 
     plain: Graph
@@ -79,6 +77,7 @@ class Measuring:
     memory: Memory | None = None
     key: Hashable = None
     threads: int = 1
+    canceled: Callable[[], bool] = lambda: False
 
     def of(self, parts: Sequence[Part], picture: Tensor) -> Statistics:
         """Return what parts measure of a picture all of which counts."""
@@ -144,8 +143,6 @@ def settle_targets(
         options: ``guides`` and ``protection`` count.
         query: what the styles are matched with, float32 (1, 3, H, W); the content by default.
     """
-    from threadpoolctl import threadpool_limits  # imported late: it looks at all libraries
-
     kept, blended, matched = (
         [part for part in parts if part.term.source == source]
         for source in ("content", "style", "match")
@@ -157,9 +154,7 @@ def settle_targets(
         [measuring.of_style(blended + matched, style) for style in area.styles]
         for area in scene.areas
     ]
-    # NumPy's threads wait for one another without rest: to decompose a matrix of 512 columns takes
-    # them 20 ms, but tens of seconds where other work has the cores.
-    with _limiting, threadpool_limits(limits=1, user_api="blas"), working(measuring.threads):
+    with computing(measuring.threads, measuring.canceled):
         weights = guides(kept, scene, options)
         settled = {part: part.term.settle(_weighted(part, seen, weights)) for part in kept}
         for part in blended:

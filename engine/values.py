@@ -230,10 +230,12 @@ class PerStyle(Kind):
         """Return the number, also if it is the only one of several, or all."""
         if isinstance(value, Real):
             return self.number.accepted(name, value)
-        members = _members(name, value, "are a number and a sequence of numbers")
+        members = _members(name, value, "are a number, or several, one for each style")
         numbers = tuple(self.number.accepted(name, number) for number in members)
         if not numbers:
-            raise InputError(f"{name} is empty, accepted are a number and a sequence of numbers")
+            raise InputError(
+                f"{name} is empty, accepted are a number, or several, one for each style"
+            )
         return numbers[0] if len(numbers) == 1 else numbers
 
     def read(self, name: str, text: Sequence[str]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def read_worklist(path: Path, chosen: Mapping[str, Any], recipe: str, extension:
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
     if not jobs:
-        raise InputError(f"{label} has no lines")
+        raise InputError(f"{label} lists no pictures; of CSV the first line names columns")
     return jobs
 
 
@@ -157,9 +158,9 @@ def _named(jobs: Sequence[Job], extension: str) -> list[Job]:
         else f"{job.output}{extension}"
         for job in jobs
     ]
-    folded = [name.casefold() for name in given if name]
+    folded = Counter(name.casefold() for name in given if name)
     for name in given:
-        if name and folded.count(name.casefold()) > 1:
+        if name and folded[name.casefold()] > 1:
             raise InputError(f"output '{name}' is that of two lines")
     stems = [
         default_stem(job.content, job.styles)

@@ -91,7 +91,8 @@ def transform_kernel(kernel: NDArray[np.float32], block: int) -> NDArray[np.floa
     matrix = transforms(block).kernel
     both_axes = np.kron(matrix, matrix).astype(np.float32)
     taps = kernel.transpose(2, 3, 1, 0).reshape(9, inputs * outputs)
-    transformed: NDArray[np.float32] = both_axes @ taps
+    # Not a product by BLAS, whose last bits depend on how many threads it happens to have.
+    transformed: NDArray[np.float32] = np.einsum("ij,jk->ik", both_axes, taps)
     return transformed.reshape(-1, inputs, outputs)
 
 

@@ -453,3 +453,16 @@ def test_pictures_say_how_they_were_made_and_are_encoded_as_asked(
     assert [made.status for made in deep.paint()] == ["skipped"] * 4
     refused = Batch(jobs, folder, setup, encoding=Encoding(quality=50))
     assert [made.status for made in refused.paint()] == ["failed"] * 4
+
+
+def test_names_that_no_file_has_fail_alone(jobs: list[Job], tmp_path: Path) -> None:
+    jobs[1] = replace(jobs[1], content=Path("x\0/y.jpg"))
+    assert statuses(jobs, tmp_path / "out") == ["done", "failed", "done", "done"]
+
+
+def test_long_names_are_cut_to_what_disks_take(tmp_path: Path) -> None:
+    names = [noise(tmp_path / f"{'名' * 60}{index}.png") for index in range(2)]
+    found = pair_jobs(names, [names[0]], OPTIONS, ".png")
+    assert len({job.output for job in found}) == 2
+    assert all(len(os.fsencode(job.output)) < 250 for job in found)
+    assert statuses(found, tmp_path / "out") == ["done"] * 2

@@ -130,3 +130,12 @@ def test_matched_colors_are_what_is_painted() -> None:
     }
     assert means["match"][1] > means["match"][0] + 40
     assert means["style"][0] > means["match"][0] + 20
+
+
+def test_the_noise_of_a_gray_style_stays_noise() -> None:
+    """As a JPEG of an engraving has it."""
+    noisy = gray(to_tensor(STYLE)) + RANDOM.normal(0, 0.6, (1, 3, 30, 40)).astype(np.float32)
+    found = recolored(noisy, to_tensor(CONTENT), (None, None))
+    colors = (found - found.mean(axis=(2, 3), keepdims=True))[0].reshape(3, -1)
+    values = np.linalg.eigvalsh(np.cov(colors))
+    assert values[:2].max() < 0.01 * values[2]

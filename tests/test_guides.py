@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ortist.engine.errors import InputError
 from ortist.engine.guides import LEAST_SHARE, at_layer, read_mask, resize_mask, roots
@@ -26,8 +27,8 @@ def test_white_is_1_and_black_0() -> None:
     ("pixels", "size", "message"),
     [
         (np.zeros((30, 40, 3), np.uint8), (40, 30), "mask is black all over"),
-        (np.full((40, 30, 3), 255, np.uint8), (40, 30), "mask is 30x40 pixels, .* 40x30"),
-        (np.full((30, 50, 3), 255, np.uint8), (40, 30), "mask is 50x30 pixels, .* 40x30"),
+        (np.full((40, 30, 3), 255, np.uint8), (40, 30), "mask has 30x40 pixels, .* 40x30"),
+        (np.full((30, 50, 3), 255, np.uint8), (40, 30), "mask has 50x30 pixels, .* 40x30"),
     ],
 )
 def test_masks_that_cannot_be_meant_are_refused(
@@ -35,6 +36,32 @@ def test_masks_that_cannot_be_meant_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         read_mask(pixels, "mask", size, 10_000)
+
+
+def test_what_is_transparent_does_not_count() -> None:
+    """As cut-out tools write it: white on nothing."""
+    pixels = np.full((6, 8, 4), 255, np.uint8)
+    pixels[:, :4, 3] = 0
+    pixels[:, 4, 3] = 51
+    mask = read_mask(Image.fromarray(pixels), "mask", (8, 6), 1000)
+    np.testing.assert_allclose(mask[0], [0, 0, 0, 0, 0.2, 1, 1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.float32, np.float64])
+def test_masks_may_be_planes(kind: type) -> None:
+    plane = np.zeros((6, 8), kind)
+    plane[:, 4:] = 255 if kind is np.uint8 else 1
+    mask = read_mask(plane, "mask", (8, 6), 1000)
+    assert (mask.dtype, mask[0].tolist()) == (np.float32, [0, 0, 0, 0, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    "plane",
+    [np.full((6, 8), 2.0), np.full((6, 8), np.nan), np.ones((6, 8), np.int64), np.ones((0, 0))],
+)
+def test_other_planes_are_refused(plane: np.ndarray) -> None:
+    with pytest.raises(InputError, match="mask is an array of"):
+        read_mask(plane, "mask", (8, 6), 1000)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (61, 82), (1, 1), (2, 2)])

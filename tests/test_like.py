@@ -143,3 +143,18 @@ def test_a_recipe_beside_it_is_refused(ortist: Ortist, folder: Path) -> None:
     assert (done.code, done.err.count("\n")) == (2, 1)
     done = ortist("stylize", "-o", "again.png")
     assert (done.code, done.err) == (2, "error: no content image given\n")
+
+
+def test_what_does_not_fit_into_a_file_is_told_before_the_run(ortist: Ortist, folder: Path) -> None:
+    weights = [part for _ in range(700) for part in ("--style-weight", "1.2345678901234")]
+    write_image(read_image(folder / "ink.jpg")[:20, :20], folder / "tiny.png")
+    arguments = ("content.jpg", *["tiny.png"] * 700, *weights, "-o", "out.png")
+    done = ortist("stylize", *arguments, "--size", "32", "--steps", "1")
+    assert done.code == 2
+    assert done.err.startswith("error: comment has ")
+    assert not (folder / "out.png").exists()
+
+
+def test_checkpoint_every_needs_a_checkpoint(ortist: Ortist, folder: Path) -> None:
+    done = ortist("stylize", "content.jpg", "style.jpg", "-o", "o.png", "--checkpoint-every", "3")
+    assert (done.code, done.err.count("\n")) == (2, 1)

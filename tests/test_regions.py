@@ -317,7 +317,7 @@ def test_styles_have_sizes_of_their_own() -> None:
         ({"regions": [Region(0 * RIGHT, OTHER)]}, "mask of region 1 is black all over"),
         ({"regions": [Region(RIGHT, "none.png")]}, "style image 'none.png' does not exist"),
         ({"regions": [Region(RIGHT, OTHER, 0 * RIGHT)]}, "mask of a style is black"),
-        ({"regions": [Region(RIGHT[:, :20], OTHER)]}, "mask of region 1 is 20x72 pixels"),
+        ({"regions": [Region(RIGHT[:, :20], OTHER)]}, "mask of region 1 has 20x72 pixels"),
         ({"protect": "none.png"}, "mask to protect 'none.png' does not exist"),
         (
             {"regions": [Region(255 - 0 * RIGHT)]},
@@ -340,6 +340,7 @@ def test_regions_are_read_from_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "odd:name.jpg").touch()
+    (tmp_path / "C:dir").touch()
     entries = ["m.png=s.jpg", "m.png=s.jpg:t.png", "m.png=", "m.png=odd:name.jpg", "a=b=c.jpg"]
     assert parse_regions(entries) == [
         Region("m.png", "s.jpg"),
@@ -348,6 +349,8 @@ def test_regions_are_read_from_the_command_line(
         Region("m.png", "odd:name.jpg"),
         Region("a", "b=c.jpg"),
     ]
+    assert parse_regions(["m.png=C:s.jpg"]) == [Region("m.png", "C:s.jpg")]
+    assert parse_regions(["m.png=C:dir:odd:name.jpg"]) == [Region("m.png", "C:dir", "odd:name.jpg")]
     for entry in ("m.png", "=s.jpg", ""):
         with pytest.raises(InputError, match=f"--region is '{entry}', accepted is MASK=STYLE"):
             parse_regions([entry])

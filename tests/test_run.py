@@ -219,3 +219,27 @@ def test_a_cancelled_run_has_the_picture_without_noise() -> None:
     with pytest.raises(CanceledError):
         next(run)
     np.testing.assert_array_equal(run.picture, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("factors", np.array(["a", "b"])),
+        ("iteration", np.array(-7)),
+        ("iteration", np.array(10**6)),
+        ("history", np.array('[{"total": "x"}]')),
+        ("optimizer/_unit", np.array(0.0)),
+        ("optimizer/_value", np.array("x")),
+    ],
+)
+def test_a_state_that_would_fail_later_is_refused(name: str, value: object) -> None:
+    options = Options(size=32, steps=4, scales=1, optimizer="lbfgs", init="content", normalize=True)
+    noise = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    run = Engine("cpu", 1).iterate(noise[0], noise[1], options)
+    next(run)
+    state = dict(run.state())
+    assert name in state
+    with pytest.raises(InputError, match="the state is not one of this run"):
+        run.restore({**state, name: value})
+    run.restore(state)
+    next(run)

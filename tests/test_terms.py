@@ -303,3 +303,25 @@ def test_what_settles_a_target_has_one_thread_of_numpys() -> None:
     assert threads_of_numpys() == before
     assert seen
     assert set(seen) == {1}
+
+
+def test_a_timeout_of_a_term_ends_the_run() -> None:
+    class Late(Term):
+        name = "late"
+        source = "style"
+
+        def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
+            return {"mean": b.op("ReduceMean", activation, b.integers(2, 3), keepdims=0)}
+
+        def settle(self, statistics: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            raise TimeoutError("the disk does not answer")
+
+        def compare(
+            self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
+        ) -> Comparison:
+            difference = b.op("Sub", statistics["mean"], targets["mean"])
+            return Comparison(b.op("ReduceSumSquare", difference, b.integers(1), keepdims=0))
+
+    run = Engine("cpu", 1).iterate(CONTENT, STYLE, Options(size=32, terms={Late(): ["conv1_1"]}))
+    with pytest.raises(TimeoutError, match="does not answer"):
+        next(run)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ortist.models.winograd import POINTS, transform_kernel, transforms
 
@@ -64,3 +65,13 @@ def test_transformed_kernels_are_one_matrix_per_product(block: int) -> None:
         rtol=0,
         atol=1e-6,
     )
+
+
+def test_transformed_kernels_do_not_depend_on_the_threads_of_numpy() -> None:
+    """Runs that go on elsewhere are to end with the same bytes."""
+    weights = np.random.default_rng(3).normal(0, 0.1, (256, 128, 3, 3)).astype(np.float32)
+    found = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(transform_kernel(weights, 4).tobytes())
+    assert found[0] == found[1] == found[2]

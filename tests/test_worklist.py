@@ -56,8 +56,8 @@ def test_json_lines(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("m.txt", "", "has an unknown extension, accepted are .csv, .jsonl"),
-        ("m.csv", "", "has no lines"),
-        ("m.csv", "content,style\n", "has no lines"),
+        ("m.csv", "", "lists no pictures"),
+        ("m.csv", "content,style\n", "lists no pictures"),
         ("m.csv", "content\na.jpg\n", "line 2: there is no style"),
         ("m.csv", "content,style\n\na,s\na,\n", "line 4: there is no style"),
         ("m.csv", "content,style\na,;\n", "line 2: content and style are not names of files"),

@@ -46,12 +46,13 @@ class Outputs:
             size: width and height of the picture.
             inputs: what is read.
         """
+        if self.checkpoint is not None:
+            self.checkpoint.check()
         self.picture.check(size)
         for file in self.files:
             file.check()
         beside = [file.outputs() for file in self.files]
         if self.checkpoint is not None:
-            self.checkpoint.check()
             beside.append(self.checkpoint.outputs())
         check_distinct(chain(inputs, self.picture.outputs(), *beside))
 

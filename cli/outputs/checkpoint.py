@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ortist.cli.outputs.file import Output, OutputFile
-from ortist.engine import Record, Run, Step
+from ortist.engine import InputError, Record, Run, Step
 from ortist.engine.checkpoint import Checkpoint
 from ortist.engine.follow import Observer
 from ortist.engine.images import check_writable
@@ -54,6 +54,11 @@ class CheckpointFile(Observer):
 
     def check(self) -> None:
         """Raise InputError unless the file can be written."""
+        if self.path.exists() and not self._force:
+            raise InputError(
+                f"checkpoint '{self.path}' exists: ortist resume {self.path} goes on with that run,"
+                " --force begins anew"
+            )
         check_writable(self.path, self._force)
 
     def outputs(self) -> Iterator[Output]:

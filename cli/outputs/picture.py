@@ -50,7 +50,8 @@ class PictureFile(Observer):
 
     def check(self, size: tuple[int, int]) -> None:
         """Raise InputError unless pictures of ``size`` (width, height) can all be written."""
-        check_output(self.path, self._force, size, self._encoding)
+        # With what it will say of itself, which may be too long for a file.
+        check_output(self.path, self._force, size, self._told(self._steps))
         if self._every and self._steps // self._every > MOST_NUMBERED:
             raise InputError(
                 f"save_every is {self._every}, which makes {self._steps // self._every} pictures;"

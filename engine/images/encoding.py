@@ -42,8 +42,10 @@ class Encoding:
         """Check every value."""
         if self.bits not in (8, 16):
             raise InputError(f"bits is {shown(self.bits)}, accepted are 8 and 16")
+        object.__setattr__(self, "bits", int(self.bits))
         if self.quality is not None:
-            Whole(1, 100).accepted("quality", self.quality)
+            quality = Whole(1, 100).accepted("quality", self.quality)
+            object.__setattr__(self, "quality", quality)
         if self.alpha is not None:
             _check_alpha(self.alpha)
         if not isinstance(self.comment, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +19,7 @@ from ortist.export.costs.term import (
     Tensor,
     Term,
 )
+from ortist.models.errors import CanceledError
 
 if TYPE_CHECKING:
     from ortist.export.builder import GraphBuilder
@@ -48,8 +49,10 @@ Matching takes time in proportion, and what is left out looks like what is near 
 """
 PAIRS = 2**22
 """Pairs of positions that are compared at once, which bounds memory."""
-_threads: ContextVar[int] = ContextVar("threads", default=1)
-"""By how many matches are looked for, see :func:`working`."""
+_LEAST_ROWS = 32
+"""Of what is sought, whatever that takes: with fewer, products are slow."""
+_work: ContextVar[tuple[int, Callable[[], bool]]] = ContextVar("work", default=(1, lambda: False))
+"""By how many threads matches are looked for, and whether to stop; see :func:`working`."""
 _EPSILON = 1e-12
 """What squares of lengths get added, so that the root has a derivative where they are 0."""
 
@@ -302,25 +305,31 @@ def units(rows: Matrix) -> Matrix:
 
 
 @contextmanager
-def working(threads: int) -> Iterator[None]:
-    """Have matches looked for by so many threads; what each computes is a thread's work."""
-    token = _threads.set(threads)
+def working(threads: int, canceled: Callable[[], bool]) -> Iterator[None]:
+    """Have matches looked for by so many threads, until that is canceled."""
+    token = _work.set((threads, canceled))
     try:
         yield
     finally:
-        _threads.reset(token)
+        _work.reset(token)
 
 
 def best_matches(sought: Matrix, found: Matrix) -> tuple[NDArray[np.intp], Matrix]:
-    """Return, for each row of (P, K), which row of (Q, K) has the largest cosine, and that."""
-    rows, others, threads = units(sought), units(found), _threads.get()
+    """Return, for each row of (P, K), which row of (Q, K) has the largest cosine, and that.
+
+    Raises:
+        CanceledError: as :func:`working` says.
+    """
+    rows, others, (threads, canceled) = units(sought), units(found), _work.get()
 
     def matched(start: int) -> tuple[NDArray[np.intp], Matrix]:
+        if canceled():
+            raise CanceledError("the run was canceled")
         products = rows[start : start + step] @ others.T
         best = products.argmax(axis=1)
         return best, np.take_along_axis(products, best[:, np.newaxis], axis=1)[:, 0]
 
-    step = max(1, PAIRS // threads // len(others))
+    step = max(_LEAST_ROWS, PAIRS // threads // len(others))
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(matched, range(0, len(rows), step)))
     best, cosines = zip(*parts, strict=True)
