@@ -13,13 +13,14 @@ from ortist.cli.batch import batch
 from ortist.cli.compare import compare
 from ortist.cli.export import export
 from ortist.cli.grid import grid
-from ortist.cli.info import info, installed_version
+from ortist.cli.info import info
 from ortist.cli.interrupt import interrupts
 from ortist.cli.recipes import recipes
 from ortist.cli.resume import resume
 from ortist.cli.streams import print_error, print_line
 from ortist.cli.stylize import stylize
 from ortist.engine import OrtistError
+from ortist.models.versions import installed_version
 
 app = typer.Typer(
     name="ortist",

@@ -17,6 +17,7 @@ from ortist.engine.artifacts import Artifacts, cache_directory
 from ortist.engine.engine import WINOGRAD_MIN_PIXELS
 from ortist.engine.sessions import Device, import_runtime
 from ortist.models.files import reason
+from ortist.models.versions import installed_version
 from ortist.models.winograd import WINOGRAD_BLOCK
 
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
@@ -54,17 +55,6 @@ def _facts(models: Path | None) -> dict[str, Any]:
         ],
         "cache": _cache(cache_directory()),
     }
-
-
-def installed_version(package: str) -> str | None:
-    """Return the version of an installed package, None if it is not installed."""
-    # Imported late, since it takes longer than all the rest of the command line.
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _providers() -> list[str]:

@@ -145,4 +145,4 @@ _OPTIONS = {
     for name, option in OPTIONS.items()
     if option.flag != ""
 }
-_FILES = {kind.flag.strip("-").replace("-", "_"): kind for kind in FILES}
+_FILES = {kind.key().replace("-", "_"): kind for kind in FILES}

@@ -15,8 +15,9 @@ from ortist.cli.painting import paint
 from ortist.cli.parameters import Quiet
 from ortist.cli.settings import Settings
 from ortist.cli.streams import print_line
-from ortist.engine import Engine, InputError, Options, Run
+from ortist.engine import InputError, Record, Run
 from ortist.engine.checkpoint import Checkpoint, read_checkpoint
+from ortist.engine.optimizer import part_of
 from ortist.models.json_values import Value
 
 
@@ -41,9 +42,10 @@ def resume(
     settings = replace(settings, threads=kept.record.threads)
     options = kept.record.to_options({name: str(at) for name, at in settings.pictures.items()})
     engine = settings.engine()
-    _check_same(kept, settings, engine, options)
+    record = settings.sources.record(engine, options)
+    _check_same(kept, record)
     plan = settings.sources.plan(engine, options)
-    outputs = settings.outputs(options, True, checkpoint, engine)
+    outputs = settings.outputs(options, True, checkpoint, record)
     outputs.check(plan.size, settings.inputs())
 
     def prepare(run: Run) -> None:
@@ -54,9 +56,9 @@ def resume(
     paint(plan, outputs, settings.print_every, quiet, prepare)
 
 
-def _check_same(kept: Checkpoint, settings: Settings, engine: Engine, options: Options) -> None:
+def _check_same(kept: Checkpoint, record: Record) -> None:
     """Raise InputError unless the run would have the same bytes as the one that was begun."""
-    differences = settings.record(engine, options).differences(kept.record)
+    differences = record.differences(kept.record)
     if differences:
         raise InputError(
             "the run cannot go on as it began, accepted is a checkpoint of the same inputs and"
@@ -69,13 +71,7 @@ def _restore(run: Run, files: Sequence[OutputFile], kept: Checkpoint, label: str
     try:
         run.restore(kept.state)
         for file in reversed(files):  # the log, which is first, changes its file
-            prefix = f"{file.flag.strip('-')}/"
-            state = {
-                name.removeprefix(prefix): value
-                for name, value in kept.files.items()
-                if name.startswith(prefix)
-            }
-            file.restore(state, run.iteration)
+            file.restore(part_of(kept.files, f"{file.key()}/"), run.iteration)
     except (LookupError, TypeError, OverflowError) as error:
         raise InputError(f"{label}: {error}") from error
     except ValueError as error:

@@ -20,7 +20,7 @@ from ortist.engine.record import is_picture
 from ortist.models.json_values import Value
 
 _MOST = 10**18
-_BY_NAME = {kind.flag.strip("-"): kind for kind in FILES}
+_BY_NAME = {kind.key(): kind for kind in FILES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +54,12 @@ class Settings:
         memory = memory_limit(self.max_memory)
         return Engine(self.device, self.threads, self.models, self.kernel, memory=memory)
 
-    def record(self, engine: Engine, options: Options) -> Record:
-        """Return what the picture is made of and with."""
-        return self.sources.record(engine, options)
-
     def inputs(self) -> list[Output]:
         """Return all pictures that are read."""
         return [("an input", path) for path in (*self.sources.files(), *self.pictures.values())]
 
     def outputs(
-        self, options: Options, force: bool, checkpoint: Path | None, engine: Engine
+        self, options: Options, force: bool, checkpoint: Path | None, record: Record
     ) -> Outputs:
         """Return all files that are written.
 
@@ -71,9 +67,9 @@ class Settings:
             options: of the run.
             force: whether existing files are replaced.
             checkpoint: where the checkpoint goes, if there is one.
-            engine: that paints.
+            record: of what the picture is made.
         """
-        steps, record = options.steps, self.record(engine, options)
+        steps = options.steps
         picture = PictureFile(
             self.output,
             every=self.save_every,
@@ -105,7 +101,7 @@ class Settings:
             "sources": self.sources.to_json(),
             "pictures": {name: absolute(path) for name, path in self.pictures.items()},
             "output": absolute(self.output),
-            "files": {kind.flag.strip("-"): absolute(path) for kind, path in self.files.items()},
+            "files": {kind.key(): absolute(path) for kind, path in self.files.items()},
             "models": absolute(self.models),
         }
 

@@ -176,11 +176,12 @@ def stylize(
     )
     engine = settings.engine()
     plan = sources.plan(engine, options)
-    outputs = settings.outputs(options, force, checkpoint, engine)
+    record = sources.record(engine, options)
+    outputs = settings.outputs(options, force, checkpoint, record)
     inputs = settings.inputs() if like is None else [*settings.inputs(), ("an input", like)]
     outputs.check(plan.size, inputs)
     if earlier is not None and not quiet:
-        for line in earlier.differences(settings.record(engine, options), options.steps):
+        for line in earlier.differences(record, options.steps):
             print_line(f"unlike {like}: {line}")
     paint(plan, outputs, print_every, quiet)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -46,6 +45,4 @@ def parse_value(name: str, text: str) -> Any:
     Raises:
         InputError: for layers that cannot be read, or neither yes nor no.
     """
-    kind = OPTIONS[name].kind
-    # Not the plus of a number.
-    return kind.read(f"--vary {name}", re.split(r"\+(?=[a-z])", text) if kind.several else text)
+    return OPTIONS[name].kind.read_joined(f"--vary {name}", text)

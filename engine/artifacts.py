@@ -8,8 +8,8 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib import resources
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from ortist.models.interface import Interface, interface
 from ortist.models.keys import GraphKey, Kind
 from ortist.models.layers import channels_of
 from ortist.models.manifest import MANIFEST, File, GraphFile, read_file, read_manifest
+from ortist.models.versions import installed_version
 from ortist.models.weights import kernel
 from ortist.models.winograd import transform_kernel, transformed_layer
 
@@ -104,6 +105,11 @@ class Artifacts:
     def mean(self) -> tuple[float, float, float]:
         """RGB color, 0..255, that the network subtracts from its input."""
         return self.manifest.mean
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of the manifest, which has those of all files."""
+        return _digest(self.manifest.to_json().encode())
 
     def weights(self) -> dict[str, bytes]:
         """Return the content of the weights file, verified, by the name that graphs call it.
@@ -247,7 +253,9 @@ def _derived(
     What is not to be kept is not looked for there. Derivations import onnx, which is needed only
     where no ready graph is found.
     """
-    recipe = json.dumps([_digest(features), _code(), _onnx_version(), kind, choice]).encode()
+    # onnx is not imported for its version; of a nightly build, with another name, it is null.
+    code = [_code(), installed_version("onnx")]
+    recipe = json.dumps([_digest(features), *code, kind, choice]).encode()
     folder = cache_directory() if keep else None
     cached = folder and _from_cache(folder, kind, recipe)
     if cached:
@@ -306,14 +314,6 @@ def _cache_name(kind: Kind, recipe: bytes, data: bytes) -> str:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _onnx_version() -> str | None:
-    """Return the version of onnx, which is not imported for that; None if it has another name."""
-    try:
-        return version("onnx")
-    except PackageNotFoundError:  # a nightly build, or there is none and cached graphs do
-        return None
 
 
 def _code() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -13,7 +13,7 @@ from ortist.engine.images import PLAIN, Encoding, check_output, write_image
 from ortist.engine.jobs import Job
 from ortist.engine.ledger import Ledger
 from ortist.engine.memory import available_bytes, check_memory
-from ortist.engine.record import Record, made
+from ortist.engine.record import Record, with_record
 from ortist.engine.workers import Failed, Needs, Painted, Progress, Setup, Worker, ready
 from ortist.models.errors import InputError, printable
 from ortist.models.files import reason
@@ -167,7 +167,7 @@ class Batch:
             record = engine.record(job.content, list(job.styles), job.options)
             if self._ledger.has(job.output, record, self._written):
                 return Outcome(job, "skipped"), None
-            self._told(record, job.options.steps)
+            with_record(self._encoding, record if self._metadata else None, job.options.steps)
             if self.folder.is_dir():
                 owned = self._ledger.owns(job.output)
                 force = self._force or owned
@@ -184,17 +184,13 @@ class Batch:
             return Outcome(job, "failed", printable(message.reason))
         self._ledger.begin(job.output)
         try:
-            encoding = self._told(record, message.steps)
+            told = record if self._metadata else None
+            encoding = with_record(self._encoding, told, message.steps)
             write_image(message.pixels, self.folder / job.output, encoding)
             self._ledger.end(job.output, record, self._written)
         except (InputError, OSError) as error:
             return Outcome(job, "failed", str(error))
         return Outcome(job, "done", seconds=message.seconds)
-
-    def _told(self, record: Record, steps: int) -> Encoding:
-        """Return the encoding of a picture that was made in so many steps, and says so."""
-        comment = made(record, steps) if self._metadata else ""
-        return replace(self._encoding, comment=comment)
 
 
 class _Floor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ortist.engine.color import LUMA, gray, with_chroma
+from ortist.engine.color import gray, gray_slope, with_chroma
 from ortist.engine.guides import Mask
 from ortist.engine.optimizer import Tensor
 
@@ -29,6 +29,8 @@ class Canvas:
     ) -> None:
         self._content = content if content is not None else np.zeros((1, 3, 1, 1), np.float32)
         self._in_gray = color == "luminance"
+        # As it is seen where it stays.
+        self._kept = gray(self._content) if self._in_gray else self._content
         self._keeps_chroma = color in ("luminance", "after")
         self._painted = painted
 
@@ -38,15 +40,14 @@ class Canvas:
             point = gray(point)
         if self._painted is None:
             return point
-        content = gray(self._content) if self._in_gray else self._content
-        return content + self._painted * (point - content)
+        return self._kept + self._painted * (point - self._kept)
 
     def pulled(self, gradient: Tensor) -> Tensor:
         """Return the derivative by the point, given that by what is seen."""
         if self._painted is not None:
             gradient = gradient * self._painted
         if self._in_gray:
-            gradient = LUMA * gradient.sum(axis=1, keepdims=True)
+            gradient = gray_slope(gradient)
         return gradient
 
     def picture(self, point: Tensor) -> Tensor:

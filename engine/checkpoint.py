@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.optimizer import State
+from ortist.engine.optimizer import State, part_of
 from ortist.engine.record import Record
 from ortist.models.errors import InputError
 from ortist.models.files import open_regular, reason, whole_file
@@ -109,9 +109,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             raise InputError(f"{label} is damaged: {error}") from error
     return Checkpoint(
         Record.from_value(record),
-        _with_prefix(arrays, _RUN),
+        part_of(arrays, _RUN),
         settings.mapping(),
-        _with_prefix(arrays, _FILES),
+        part_of(arrays, _FILES),
     )
 
 
@@ -148,12 +148,3 @@ def _json(array: NDArray[Any], label: str) -> Value:
     if array.nbytes > MAX_JSON:
         raise ValueError(f"its JSON has more than {MAX_JSON} bytes")
     return Value(parse_json(array.tobytes().decode()), "", f"{label} is damaged", InputError)
-
-
-def _with_prefix(arrays: State, prefix: str) -> State:
-    """Return the arrays whose names have the prefix, by their names without."""
-    return {
-        name.removeprefix(prefix): value
-        for name, value in arrays.items()
-        if name.startswith(prefix)
-    }

@@ -11,24 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.guides import Mask
+from ortist.engine.images import LUMA
 from ortist.engine.optimizer import Tensor
 
 COLORS = ("style", "luminance", "match", "after")
-LUMA = np.array([0.299, 0.587, 0.114], np.float32).reshape(1, 3, 1, 1)
-"""Shares of red, green and blue in the luma (ITU-R BT.601)."""
+_LUMA = np.array(LUMA, np.float32).reshape(1, 3, 1, 1)
 _LEAST_VARIANCE = 1.0
 """In a direction of colors that there is: what is less is rounding and noise, as in a gray JPEG."""
 
 
 def luma(picture: Tensor) -> Tensor:
     """Return the luma of a picture, (1, 1, H, W)."""
-    total: Tensor = (picture * LUMA).sum(axis=1, keepdims=True)
+    total: Tensor = (picture * _LUMA).sum(axis=1, keepdims=True)
     return total
 
 
 def gray(picture: Tensor) -> Tensor:
     """Return a picture with its luma in all three channels."""
     return np.repeat(luma(picture), 3, axis=1)
+
+
+def gray_slope(gradient: Tensor) -> Tensor:
+    """Return the derivative by a picture, given that by :func:`gray` of it."""
+    slope: Tensor = _LUMA * gradient.sum(axis=1, keepdims=True)
+    return slope
 
 
 def with_chroma(picture: Tensor, colored: Tensor) -> Tensor:

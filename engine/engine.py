@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -43,7 +42,6 @@ from ortist.engine.starts import read_start, starting_picture
 from ortist.engine.targets import (
     Measuring,
     Memory,
-    guides,
     masked_parts,
     mixed,
     settle_targets,
@@ -253,7 +251,6 @@ class Engine:
             InputError: for a picture whose bytes cannot be read, or terms of one's own.
         """
         options = Options() if options is None else options
-        manifest = self._artifacts.manifest.to_json()
         return Record(
             inputs=inputs_of(
                 content, as_list(style, empty=bool(regions)), options, regions, protect
@@ -264,7 +261,7 @@ class Engine:
             threads=self._device.threads,
             kernel=self._kernel,
             pieces=self._kinds == PIECES,
-            models=hashlib.sha256(manifest.encode()).hexdigest(),
+            models=self._artifacts.digest,
         )
 
     def _seconds_at(self, width: int, height: int, options: Options) -> float:
@@ -291,8 +288,8 @@ class Engine:
             for kind, choice in (("measure", choices.plain), *kinds):
                 self._models(kind, choice.of_kind(kind))
         run_options = self._device.new_run()
-        # Asked for several times, the last one or two.
-        at = lru_cache(2)(lambda scale: pictures.at(scale.width, scale.height))
+        # Each size is asked for several times, one after the other.
+        at = lru_cache(1)(lambda scale: pictures.at(scale.width, scale.height))
 
         def objective_at(index: int, painted: Tensor | None) -> Objective:
             scene = at(scales[index])
@@ -392,8 +389,7 @@ class Engine:
             self._device.threads,
             lambda: ending.terminate,
         )
-        targets = settle_targets(measuring, parts, scene, options, query)
-        constants = {**targets, **guides(parts, scene, options)}
+        constants = settle_targets(measuring, parts, scene, options, query)
         evaluate: Evaluate
         graphs = loading.result()
         if self._kinds == FUSED:

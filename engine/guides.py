@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.errors import InputError
-from ortist.engine.images import ImageSource, check_size, read_with_alpha, resize_tensor
+from ortist.engine.images import LUMA, ImageSource, check_size, read_with_alpha, resize_tensor
 from ortist.engine.images.source import label_of
 from ortist.engine.optimizer import Tensor
 from ortist.models.layers import LAYERS, block_of
@@ -18,7 +18,7 @@ Mask: TypeAlias = NDArray[np.float32]
 REACHES = ("inside", "average")
 LEAST_SHARE = 0.25
 """Of what a mask has at a layer by plain averaging that must be left of it inside."""
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
+_LUMA = np.array(LUMA, np.float32) / np.float32(255)
 
 
 def read_mask(source: ImageSource, name: str, size: tuple[int, int], max_pixels: int) -> Mask:
@@ -34,9 +34,12 @@ def read_mask(source: ImageSource, name: str, size: tuple[int, int], max_pixels:
         InputError: for a picture that cannot be used, of another proportion, or black all over.
     """
     label = label_of(source, name)
-    mask = _given(source, label) if _is_plane(source) else _read(source, name, max_pixels)
+    if _is_plane(source):
+        mask = _given(source, label)
+        check_size(mask.shape[1], mask.shape[0], label, max_pixels, min_side=1)
+    else:
+        mask = _read(source, name, max_pixels)
     height, width = mask.shape
-    check_size(width, height, label, max_pixels, min_side=1)
     stretch = width * size[1] / (height * size[0])
     # A side that was rounded, in a small mask, is no other proportion.
     if max(stretch, 1 / stretch) > 1.05 and abs(width - height * size[0] / size[1]) > 1:

@@ -118,7 +118,7 @@ class Ledger:
             {
                 "output": output,
                 "sha256": digest_regular(self._folder / output),
-                "record": json.loads(record.to_json()),
+                "record": record.to_value(),
                 "encoding": encoding,
             }
         )

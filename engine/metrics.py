@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine.images import resize_image
+from ortist.engine.images import LUMA, resize_image
 from ortist.engine.pictures import style_size
 from ortist.engine.scene import Pixels
 from ortist.export.costs.neighbors import CANDIDATES, PAIRS, best_matches, spread, units
@@ -151,5 +151,5 @@ def border(pixels: Pixels) -> float:
 
 
 def _luma(pixels: Pixels) -> NDArray[np.float64]:
-    luma: NDArray[np.float64] = pixels.astype(np.float64) @ (0.299, 0.587, 0.114)
+    luma: NDArray[np.float64] = pixels.astype(np.float64) @ LUMA
     return luma

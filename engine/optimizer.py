@@ -13,6 +13,13 @@ State: TypeAlias = Mapping[str, NDArray[Any]]
 """Arrays by name, numbers and texts as arrays without dimensions: what ``np.savez`` takes."""
 
 
+def part_of(state: State, prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names have the prefix, by their names without."""
+    return {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+
+
 class Optimizer(Protocol):
     """Minimizes a function of a picture, one evaluation at a time.
 

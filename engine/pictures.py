@@ -101,17 +101,20 @@ class Pictures:
     color: str
 
     @property
+    def styles(self) -> list[StyleSource]:
+        """Those of all areas, in order."""
+        return [style for area in self.areas for style in area.styles]
+
+    @property
     def style_pixels(self) -> int:
         """Pixels of the largest style beside the picture in its full size."""
-        styles = [style for area in self.areas for style in area.styles]
-        sizes = (style.size(self.width * self.height) for style in styles)
+        sizes = (style.size(self.width * self.height) for style in self.styles)
         return max((width * height for width, height in sizes), default=0)
 
     @property
     def style_areas(self) -> tuple[float, ...]:
         """Area of each style relative to the picture's."""
-        styles = (style for area in self.areas for style in area.styles)
-        return tuple(style.scale**2 for style in styles)
+        return tuple(style.scale**2 for style in self.styles)
 
     @cached_property
     def division(self) -> Division:

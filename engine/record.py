@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import cache, lru_cache
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ortist.engine.images import ImageSource
+from ortist.engine.images import Encoding, ImageSource
 from ortist.engine.options import OPTIONS, Options
 from ortist.engine.pictures import Region
 from ortist.engine.values import Start
 from ortist.models.errors import InputError, printable, shown
 from ortist.models.files import digest_regular, reason
 from ortist.models.json_values import SHA256, Value, parse_json
+from ortist.models.versions import installed_version
 
 FORMAT = 1
 MAX_CHARACTERS = 1_000_000
@@ -92,9 +93,13 @@ class Record:
     pieces: bool
     models: str
 
+    def to_value(self) -> dict[str, Any]:
+        """Return what :meth:`from_value` reads, as JSON has it."""
+        return {"format": FORMAT, **asdict(self), "inputs": list(map(asdict, self.inputs))}
+
     def to_json(self) -> str:
         """Return what :meth:`from_json` reads: one line of ASCII."""
-        return json.dumps({"format": FORMAT, **asdict(self)})
+        return json.dumps(self.to_value())
 
     @classmethod
     def from_json(cls, text: str) -> Record:
@@ -105,13 +110,7 @@ class Record:
         Raises:
             InputError: if it is none.
         """
-        if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
-            raise InputError(f"{_LABEL}: accepted are texts of up to {MAX_CHARACTERS} characters")
-        try:
-            parsed = parse_json(text)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{_LABEL}: {error}") from error
-        return cls.from_value(Value(parsed, "", _LABEL, InputError))
+        return cls.from_value(_parsed(text))
 
     @classmethod
     def from_value(cls, value: Value) -> Record:
@@ -175,9 +174,17 @@ class Record:
         ]
 
 
-def made(record: Record, steps: int) -> str:
-    """Return what :func:`read_made` reads: a record, and the steps that were done of it."""
-    return json.dumps({"ortist": json.loads(record.to_json()), "steps": steps})
+def with_record(encoding: Encoding, record: Record | None, steps: int) -> Encoding:
+    """Return the encoding of a picture that was made in so many steps, and says so.
+
+    Its comment is what :func:`read_made` reads; without a record it stays as it is.
+
+    Raises:
+        InputError: if that is too long.
+    """
+    if record is None:
+        return encoding
+    return replace(encoding, comment=json.dumps({"ortist": record.to_value(), "steps": steps}))
 
 
 def read_made(text: str) -> tuple[Record, int]:
@@ -186,11 +193,7 @@ def read_made(text: str) -> tuple[Record, int]:
     Raises:
         InputError: if they have others.
     """
-    try:
-        value = Value(parse_json(text), "", _LABEL, InputError)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{_LABEL}: {error}") from error
-    fields = value.fields(("ortist", "steps"))
+    fields = _parsed(text).fields(("ortist", "steps"))
     return Record.from_value(fields["ortist"]), fields["steps"].integer(0)
 
 
@@ -244,20 +247,15 @@ def is_picture(name: str, options: Options) -> bool:
     return isinstance(kind, Start) and not kind.is_word(getattr(options, name))
 
 
+@cache
 def installed_versions() -> dict[str, str]:
     """Return the versions of what pictures are computed with, by package."""
-    from importlib.metadata import PackageNotFoundError, version
-
     import PIL
 
     from ortist.engine.sessions import import_runtime
 
-    try:
-        own = version("ortist")
-    except PackageNotFoundError:  # the sources, not installed
-        own = "unknown"
     return {
-        "ortist": own,
+        "ortist": installed_version("ortist") or "unknown",  # the sources, not installed
         "onnxruntime": import_runtime().__version__,
         "numpy": np.__version__,
         "pillow": PIL.__version__,
@@ -291,6 +289,16 @@ def _digest_of(path: str, *_state: int) -> str:
 
 def _digest(kind: str, data: bytes) -> str:
     return hashlib.sha256(kind.encode() + data).hexdigest()
+
+
+def _parsed(text: str) -> Value:
+    """Return the JSON that a text has; InputError if it has none, or is too long."""
+    if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
+        raise InputError(f"{_LABEL}: accepted are texts of up to {MAX_CHARACTERS} characters")
+    try:
+        return Value(parse_json(text), "", _LABEL, InputError)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{_LABEL}: {error}") from error
 
 
 def _inputs(value: Value) -> tuple[Input, ...]:

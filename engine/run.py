@@ -25,7 +25,7 @@ from ortist.engine.canvas import Canvas
 from ortist.engine.errors import InputError, NonFiniteCostError
 from ortist.engine.lbfgs import LBFGS
 from ortist.engine.objective import Evaluation, Objective
-from ortist.engine.optimizer import Optimizer, State, Tensor
+from ortist.engine.optimizer import Optimizer, State, Tensor, part_of
 from ortist.engine.options import Options
 from ortist.engine.results import Costs, Result, Step
 from ortist.engine.scales import Scale
@@ -181,7 +181,7 @@ class Run(Iterator[Step], AsyncIterable[Step]):
                 raise ValueError(f"it has {left} steps left at scale {scale + 1}")
             self._check_pictures(state, self.scales[scale])
             optimizer = copy.copy(self._optimizer)  # which stays as it is if this fails
-            optimizer.restore(_without_prefix(state))
+            optimizer.restore(part_of(state, _OPTIMIZER))
             iteration, seconds = int(state["iteration"]), float(state["seconds"])
             if not 0 <= iteration <= self._total:
                 raise ValueError(f"it is at step {iteration}")
@@ -283,15 +283,6 @@ def _costs(values: Mapping[str, Any]) -> Costs:
             if type(number) not in (int, float):
                 raise TypeError(f"a cost is {number!r}")
     return Costs(**values)
-
-
-def _without_prefix(state: State) -> State:
-    """Return what of the state is the optimizer's, by its own names."""
-    return {
-        name.removeprefix(_OPTIMIZER): value
-        for name, value in state.items()
-        if name.startswith(_OPTIMIZER)
-    }
 
 
 def _shaken(picture: Tensor, seed: int) -> Tensor:

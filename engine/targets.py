@@ -112,7 +112,7 @@ def _can_be_guided(part: Part) -> bool:
     return part.term.source == "style" and TERMS.get(part.term.name) is part.term
 
 
-def guides(parts: Sequence[Part], scene: Scene, options: Options) -> dict[str, Tensor]:
+def _guides(parts: Sequence[Part], scene: Scene, options: Options) -> dict[str, Tensor]:
     """Return the roots of the weights of positions by which parts are guided, by their names."""
     found: dict[str, Tensor] = {}
     areas = {area.name: area.mask for area in scene.areas}
@@ -134,7 +134,7 @@ def settle_targets(
     options: Options,
     query: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Return the targets of all parts, by the names that compare and gradient graphs take them by.
+    """Return the targets and guides of all parts, by the names that graphs take them by.
 
     Args:
         measuring: by what statistics are measured.
@@ -154,18 +154,19 @@ def settle_targets(
         [measuring.of_style(blended + matched, style) for style in area.styles]
         for area in scene.areas
     ]
+    weights = _guides(parts, scene, options)
     with computing(measuring.threads, measuring.canceled):
-        weights = guides(kept, scene, options)
         settled = {part: part.term.settle(_weighted(part, seen, weights)) for part in kept}
         for part in blended:
             settled[part] = _blended(part, scene, styled)
         for part in matched:
             settled[part] = _matched(part, scene, options, (seen, sought), styled)
-    return {
+    targets = {
         f"{TARGET}/{part.name}/{name}": np.asarray(value, np.float32)
-        for part, targets in settled.items()
-        for name, value in targets.items()
+        for part, own in settled.items()
+        for name, value in own.items()
     }
+    return {**targets, **weights}
 
 
 def mixed(content: Tensor, painted: Tensor, before: Scale) -> Tensor:

@@ -21,6 +21,8 @@ LayerWeights: TypeAlias = Mapping[str, float] | Sequence[str]
 MAX_WHOLE = 10**18
 """Largest size or number of steps: what is computed of them stays within the floats."""
 _SOURCES = (None, "content", "style", "match")
+_JOINING = re.compile(r"\+(?=[a-z])")
+"""What joins names of layers; not the plus of a number."""
 _TERM_NAME = re.compile(r"[A-Za-z0-9_]+")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -51,6 +53,10 @@ class Kind(ABC):
             InputError: for what would read as another value than was meant.
         """
         return text
+
+    def read_joined(self, name: str, text: str) -> Any:
+        """Return what one text says, in which several are joined by ``+``, as :meth:`read` does."""
+        return self.read(name, _JOINING.split(text) if self.several else text)
 
     def plain(self, name: str, value: Any) -> Any:
         """Return an accepted value as what it means, which is equal for equal meanings."""

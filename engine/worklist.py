@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -135,9 +134,7 @@ def _value(name: str, value: Any, folder: Path) -> Any:
     """Return the value of an option, which may be its text."""
     kind = OPTIONS[name].kind
     if isinstance(value, str):
-        # Not the plus of a number.
-        text = re.split(r"\+(?=[a-z])", value) if kind.several else value
-        value = kind.read(name, text)
+        value = kind.read_joined(name, value)
     if isinstance(kind, Start) and isinstance(value, str) and not kind.is_word(value):
         return str(folder / value)
     return value

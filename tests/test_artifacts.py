@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
@@ -22,7 +23,6 @@ import onnxruntime
 import pytest
 
 from ortist.cli import main
-from ortist.engine import artifacts
 from ortist.engine.artifacts import Artifacts, Choice, cache_directory
 from ortist.engine.engine import Engine
 from ortist.engine.errors import ArtifactError, DeviceError
@@ -399,16 +399,16 @@ def test_another_version_of_onnx_has_cache_files_of_its_own(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Artifacts().graph("compare", SMALL)
-    monkeypatch.setattr(artifacts, "version", lambda package: f"0 of {package}")
+    monkeypatch.setattr("importlib.metadata.version", lambda package: f"0 of {package}")
     Artifacts().graph("compare", SMALL)
     assert len(list(cache.iterdir())) == 2
 
 
 def test_onnx_may_be_there_under_another_name(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(package: str) -> NoReturn:
-        raise artifacts.PackageNotFoundError(package)
+        raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(artifacts, "version", unknown)
+    monkeypatch.setattr("importlib.metadata.version", unknown)
     assert Artifacts().graph("compare", SMALL) == Artifacts().graph("compare", SMALL)
     assert len(list(cache.iterdir())) == 1
 

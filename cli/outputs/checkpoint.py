@@ -94,7 +94,7 @@ class CheckpointFile(Observer):
 
     def _write(self, run: Run) -> None:
         files = {
-            f"{file.flag.strip('-')}/{name}": value
+            f"{file.key()}/{name}": value
             for file in self._files
             for name, value in file.state().items()
         }

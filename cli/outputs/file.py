@@ -55,6 +55,11 @@ class OutputFile(Observer):
         self._steps = steps
         self._force = force
 
+    @classmethod
+    def key(cls) -> str:
+        """Return what files of settings call it."""
+        return cls.flag.strip("-")
+
     def check(self) -> None:
         """Raise InputError unless the file can be written."""
         if self.extensions:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from ortist.cli.interrupt import interrupts
@@ -12,7 +11,7 @@ from ortist.cli.outputs.file import Output
 from ortist.engine import InputError, Record, Step
 from ortist.engine.follow import Observer
 from ortist.engine.images import PLAIN, Encoding, check_output
-from ortist.engine.record import made
+from ortist.engine.record import with_record
 from ortist.engine.results import Painting
 
 MOST_NUMBERED = 100_000
@@ -86,9 +85,7 @@ class PictureFile(Observer):
 
     def _told(self, steps: int) -> Encoding:
         """Return the encoding of a picture that is made in so many steps, and says so."""
-        if self._record is None:
-            return self._encoding
-        return replace(self._encoding, comment=made(self._record, steps))
+        return with_record(self._encoding, self._record, steps)
 
     def _numbered(self) -> Iterator[Output]:
         due = range(self._every, self._steps + 1, self._every) if self._every else ()

@@ -22,6 +22,7 @@ from ortist.engine.images.size import check_size as check_size
 from ortist.engine.images.size import fit_area as fit_area
 from ortist.engine.images.size import fit_size as fit_size
 from ortist.engine.images.source import ImageSource as ImageSource
+from ortist.engine.images.tensors import LUMA as LUMA
 from ortist.engine.images.tensors import resize_image as resize_image
 from ortist.engine.images.tensors import resize_tensor as resize_tensor
 from ortist.engine.images.tensors import to_image as to_image

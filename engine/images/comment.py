@@ -11,6 +11,7 @@ from ortist.engine.images.decode import DECODE_ERRORS
 from ortist.engine.images.identify import identify
 from ortist.engine.images.size import MAX_PIXELS
 from ortist.engine.images.source import encoded, label_of
+from ortist.models.versions import installed_version
 
 LONGEST_COMMENT = 60_000
 """Bytes of the longest text: in JPEG all of EXIF must fit in 64 kB."""
@@ -34,12 +35,8 @@ def comment_bytes(comment: str) -> bytes:
 
 def software() -> str:
     """Return what wrote the file."""
-    from importlib.metadata import PackageNotFoundError, version  # takes long
-
-    try:
-        return f"ortist {version('ortist')}"
-    except PackageNotFoundError:  # it runs where it was not installed
-        return "ortist"
+    # Without a version it runs where it was not installed.
+    return " ".join(filter(None, ("ortist", installed_version("ortist"))))
 
 
 def comment_exif(comment: str) -> bytes:

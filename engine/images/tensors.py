@@ -8,6 +8,9 @@ from PIL import Image
 
 from ortist.engine.errors import InputError
 
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the luma (ITU-R BT.601)."""
+
 
 def resize_image(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Resample uint8 (H, W, 3) to uint8 (height, width, 3) with an antialiased Lanczos filter."""

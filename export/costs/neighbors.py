@@ -169,15 +169,15 @@ def _keep(targets: Matrix, content: Matrix, shares: Matrix) -> None:
     """Bring columns (C, P), units, as far to those of the content as the shares, (P,), say."""
     some = np.flatnonzero(shares)
     columns = targets[:, some]
-    columns += shares[some] * (_units(content[:, some]) - columns)
-    targets[:, some] = _units(columns)
+    columns += shares[some] * (units(content[:, some], axis=0) - columns)
+    targets[:, some] = units(columns, axis=0)
 
 
 def _matches(sought: Matrix, found: Matrix) -> Matrix:
     """Return, for each column (C, P) that is sought, the best match, as a unit, of those found."""
     found = found[:, spread(found.shape[1], CANDIDATES)]
     best, _ = best_matches(*_comparable(sought, found))
-    return _units(found)[:, best]
+    return units(found, axis=0)[:, best]
 
 
 def _candidates(area: Matched) -> Matrix:
@@ -203,12 +203,6 @@ def _at_columns(mask: Matrix | None, sides: tuple[int, int]) -> Matrix:
         return np.ones(height * width, np.float32)
     pooled = mask[: 4 * height, : 4 * width].reshape(height, 4, width, 4).mean(axis=(1, 3))
     return np.asarray(pooled).reshape(-1)
-
-
-def _units(columns: Matrix) -> Matrix:
-    """Return columns (C, P) of length 1 unless they are 0."""
-    units: Matrix = columns / np.maximum(np.linalg.norm(columns, axis=0), _EPSILON)
-    return units
 
 
 def _layer(target: str) -> str:
@@ -298,9 +292,10 @@ def spread(count: int, most: int) -> NDArray[np.intp]:
     return np.arange(min(count, most)) * count // min(count, most)
 
 
-def units(rows: Matrix) -> Matrix:
-    """Return rows (P, K) as directions, of length 1 unless they are 0."""
-    directions: Matrix = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _EPSILON)
+def units(vectors: Matrix, axis: int = 1) -> Matrix:
+    """Return vectors, rows (P, K) unless they lie along the other axis, of length 1 or 0."""
+    lengths = np.linalg.norm(vectors, axis=axis, keepdims=True)
+    directions: Matrix = vectors / np.maximum(lengths, _EPSILON)
     return directions
 
 
