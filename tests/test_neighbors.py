@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ortist.engine.objective import weighted_parts
 from ortist.engine.scales import Scale
 from ortist.engine.scene import Area, Scene, Style
 from ortist.engine.targets import PAINTED, Measuring, mixed, settle_targets
+from ortist.engine.targets import measured as measure_whole
 from ortist.export.costs.neighbors import (
     LAYERS,
     PLACES,
@@ -41,8 +43,8 @@ def measured(pixels: Pixels) -> dict[str, NDArray[np.float32]]:
 
 
 def measuring(engine: Engine) -> Measuring:
-    choice = engine._choices(10_000, NEIGHBORS, PARTS).plain
-    return Measuring(engine._graph("measure", choice, 10_000))
+    choice = engine._graphs.choices(10_000, NEIGHBORS, PARTS).plain
+    return Measuring(partial(measure_whole, engine._graphs.get("measure", choice, 10_000)))
 
 
 def whole(targets: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
