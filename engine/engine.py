@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,14 +17,14 @@ from ortist.engine.background import awaited, in_background
 from ortist.engine.graphs import KERNELS, Graphs
 from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.kept import Kept
-from ortist.engine.memory import check_memory, checked_limit
+from ortist.engine.memory import available_bytes, check_memory, checked_limit
 from ortist.engine.metrics import Activations, Metrics, measure
 from ortist.engine.objective import Objective, matches, weighted_parts
 from ortist.engine.objectives import FUSED, Objectives
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import OPTIONS, Options
 from ortist.engine.pace import PROBE_STEPS, Effort
-from ortist.engine.peaks import peak_bytes
+from ortist.engine.peaks import fitting_tile, peak_bytes
 from ortist.engine.pictures import (
     Pictures,
     Region,
@@ -35,14 +36,16 @@ from ortist.engine.plan import Plan
 from ortist.engine.record import Record, inputs_of, installed_versions, option_values
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
-from ortist.engine.scales import Scale
-from ortist.engine.scene import Pixels, Scene
+from ortist.engine.scales import Scale, in_tiles
+from ortist.engine.scene import Division, Pixels, Scene
 from ortist.engine.sessions import Device
 from ortist.engine.starts import read_start, starting_picture
+from ortist.engine.storage import Storage
 from ortist.engine.targets import (
     Memory,
     mixed,
 )
+from ortist.engine.tiles import checked_side, halo_of
 from ortist.engine.tiling import Tiling
 from ortist.engine.values import Whole, check_choice, check_layers
 from ortist.models.errors import InputError, shown
@@ -82,12 +85,15 @@ class Engine:
         kept_styles: how many styles, in one size each, to keep the targets of for runs to come; at
             a million pixels one may take 150 MB.
         memory: most bytes that a run may take, as :attr:`Plan.peak_bytes` tells it; by default what
-            the machine can give when it starts, see :mod:`ortist.engine.memory`.
+            the machine can give when it is planned, see :mod:`ortist.engine.memory`. Pictures that
+            take more are painted in tiles, which takes twice the time and gives the same.
+        tile: most rows and columns of a tile, a multiple of 64, 0 for none; by default the largest
+            that the memory allows, if it does not allow all of the picture.
 
     Raises:
         DeviceError: if the device cannot be used here.
-        InputError: for an unknown kernel, a number of styles that is none, or a limit that is no
-            number above 0.
+        InputError: for an unknown kernel, a number of styles that is none, a limit that is no
+            number above 0, or a tile that cannot be.
         ArtifactError: if the models folder has no readable manifest.
     """
 
@@ -100,10 +106,12 @@ class Engine:
         pieces: bool = False,
         kept_styles: int = 0,
         memory: float | None = None,
+        tile: int | None = None,
     ) -> None:
         check_choice("kernel", kernel, KERNELS)
         self._kernel = kernel
         self._memory = checked_limit(memory)
+        self._tile = None if tile is None else checked_side(tile)
         self._pieces = pieces
         self._device = Device(device, threads)
         self._artifacts = Artifacts(Path(models) if models is not None else None)
@@ -184,10 +192,7 @@ class Engine:
             )
         options = read_start(options)
         pictures = read_pictures(content, style, options, regions, protect)
-        scales = pictures.scales(options)
-        peak = peak_bytes(
-            scales, pictures.style_pixels, options, self._graphs.block, pictures.division
-        )
+        scales, peak = self._cut(pictures, options)
         return Plan(
             scales,
             options,
@@ -227,6 +232,7 @@ class Engine:
             threads=self._device.threads,
             kernel=self._kernel,
             pieces=self._pieces,
+            tile=self._tile or 0,
             models=self._artifacts.digest,
         )
 
@@ -241,14 +247,43 @@ class Engine:
         # The first evaluation has memory to get.
         return median(steps[1:] or steps)
 
+    def _cut(self, pictures: Pictures, options: Options) -> tuple[tuple[Scale, ...], int]:
+        """Return the scales, in tiles where the memory asks for it, and the bytes they take."""
+        whole, halo = pictures.scales(options), self._halo(options, pictures.division)
+
+        def peak(tile: int) -> int:
+            block, division = self._graphs.block, pictures.division
+            scales = in_tiles(whole, tile, halo)
+            return peak_bytes(scales, pictures.style_pixels, options, block, division, halo)
+
+        tile = self._tile
+        if tile is None:
+            tile = fitting_tile(self._limit, peak)
+        return in_tiles(whole, tile, halo), peak(tile)
+
+    def _halo(self, options: Options, division: Division) -> int:
+        return halo_of(weighted.part for weighted in weighted_parts(options, division))
+
+    @property
+    def _limit(self) -> float:
+        """Most bytes that a run may take now."""
+        if self._memory is not None:
+            return self._memory
+        # What a GPU takes of the machine's memory was not measured.
+        return available_bytes() if self._device.is_cpu else math.inf
+
     def _run(
         self, pictures: Pictures, scales: tuple[Scale, ...], options: Options, peak: int
     ) -> Run:
         if self._device.is_cpu or self._memory is not None:
-            # What a GPU takes of the machine's memory was not measured.
             check_memory(peak, self._memory, scales[-1].width, scales[-1].height)
-        for scale in scales:
-            self._objectives.find(scale.pixels, options, pictures.division, None)
+        division, halo = pictures.division, self._halo(options, pictures.division)
+        tilings = [
+            Tiling(scale.tile, halo, Storage(mapped=True)) if scale.tile else None
+            for scale in scales
+        ]
+        for scale, tiling in zip(scales, tilings, strict=True):
+            self._objectives.find(scale.pixels, options, division, tiling)
         run_options = self._device.new_run()
         # Each size is asked for several times, one after the other.
         at = lru_cache(1)(lambda scale: pictures.at(scale.width, scale.height))
@@ -258,7 +293,8 @@ class Engine:
             query = None
             if painted is not None and matches(options):
                 query = mixed(scene.content, painted, scales[index - 1])
-            work = in_background(lambda: self._objectives.make(scene, options, run_options, query))
+            more = run_options, query, tilings[index]
+            work = in_background(lambda: self._objectives.make(scene, options, *more))
             return awaited(work, lambda: run_options.terminate)
 
         return Run(

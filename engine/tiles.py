@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ortist.export.costs.term import Part
+from ortist.models.errors import InputError, shown
 from ortist.models.layers import reach_of
 
 GRID = 64
@@ -18,8 +19,6 @@ GRID = 64
 stride 16 too, so that their values are rounded the same in any tile."""
 _STEP = 16
 """What halos are multiples of: the stride of the deepest layers, so that poolings coincide."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -125,6 +124,18 @@ def _edges(length: int, side: int) -> Sequence[int]:
     units = max(1, length // GRID)
     count = -(-units // (side // GRID))
     return [*(units * index // count * GRID for index in range(count)), length]
+
+
+def crop_pixels(side: int, halo: int) -> int:
+    """Return how many pixels the largest crop of a picture has; see :func:`cut`."""
+    return (side + GRID + 2 * halo) ** 2
+
+
+def checked_side(tile: Any) -> int:
+    """Return the side of cores; InputError unless it is 0, for none, or a multiple of GRID."""
+    if type(tile) is not int or tile < 0 or tile % GRID:
+        raise InputError(f"tile is {shown(tile)}, accepted are 0 and multiples of {GRID}")
+    return tile
 
 
 def halo_of(parts: Iterable[Part], exact: bool = False) -> int:

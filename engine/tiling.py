@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ortist.engine.optimizer import Tensor
 from ortist.engine.sessions import Graph
 from ortist.engine.storage import Storage, release
-from ortist.engine.tiles import GRID, Tile, Window, cut
+from ortist.engine.tiles import Tile, Window, crop_pixels, cut
 from ortist.export.costs.term import Part
 from ortist.models.interface import COSTS, GRADIENT, SLOPE, TARGET, WEIGHTS, WINDOW
 from ortist.models.layers import IMAGE, stride_of
@@ -46,7 +46,7 @@ class Tiling:
     @property
     def crop_pixels(self) -> int:
         """Pixels of the largest crop."""
-        return (self.side + GRID + 2 * self.halo) ** 2
+        return crop_pixels(self.side, self.halo)
 
     def tiles(self, picture: Tensor) -> tuple[Tile, ...]:
         """Return the tiles of a picture (1, 3, H, W)."""

@@ -238,9 +238,9 @@ def _cut(
     if overlap != (0, 0):
         end = builder.op("Add", end, builder.integers(*overlap))
     cut = builder.op("Slice", tensor, begin, end, builder.integers(2, 3))
-    batch, channels, *_ = builder.shape(tensor) or (None,) * 4
+    channels = (builder.shape(tensor) or (1, None))[1]
     sizes = [f"{cut}:rows", f"{cut}:columns"]
-    builder.state_shape(cut, [batch, channels, *sizes], builder.element_type(tensor))
+    builder.state_shape(cut, [1, channels, *sizes], builder.element_type(IMAGE))
     return cut
 
 
