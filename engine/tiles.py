@@ -40,6 +40,15 @@ class Window:
         """Columns."""
         return self.right - self.left
 
+    def grown(self, pixels: int, height: int, width: int) -> Window:
+        """Return it with so many pixels on each side, within a picture of that size."""
+        return Window(
+            max(self.top - pixels, 0),
+            max(self.left - pixels, 0),
+            min(self.bottom + pixels, height),
+            min(self.right + pixels, width),
+        )
+
     def within(self, other: Window) -> Window:
         """Return it in the pixels of a window that it is a part of."""
         top, left = other.top, other.left
@@ -88,10 +97,12 @@ class Tile:
 
     Attributes:
         core: what counts of it; cores make up the picture.
-        crop: core and halo, in the picture.
+        seen: core and halo: all that positions in the core see.
+        crop: the same beside what is seen: all that is seen by what sees the core.
     """
 
     core: Window
+    seen: Window
     crop: Window
 
 
@@ -103,20 +114,12 @@ def cut(height: int, width: int, side: int, halo: int) -> tuple[Tile, ...]:
         width: likewise.
         side: most rows and columns of a core, a multiple of :data:`GRID`; what remains of the
             picture's at its end, less than that, the last cores have more.
-        halo: pixels beside a core that are seen with it, where there are so many.
+        halo: pixels beside a core that positions in it see, where there are so many.
     """
     spans = [list(pairwise(_edges(length, side))) for length in (height, width)]
+    cores = (Window(top, left, bottom, right) for (top, bottom), (left, right) in product(*spans))
     return tuple(
-        Tile(
-            Window(top, left, bottom, right),
-            Window(
-                max(top - halo, 0),
-                max(left - halo, 0),
-                min(bottom + halo, height),
-                min(right + halo, width),
-            ),
-        )
-        for (top, bottom), (left, right) in product(*spans)
+        Tile(core, *(core.grown(times * halo, height, width) for times in (1, 2))) for core in cores
     )
 
 
@@ -128,7 +131,7 @@ def _edges(length: int, side: int) -> Sequence[int]:
 
 def crop_pixels(side: int, halo: int) -> int:
     """Return how many pixels the largest crop of a picture has; see :func:`cut`."""
-    return (side + GRID + 2 * halo) ** 2
+    return (side + GRID + 4 * halo) ** 2
 
 
 def checked_side(tile: Any) -> int:
@@ -138,18 +141,11 @@ def checked_side(tile: Any) -> int:
     return tile
 
 
-def halo_of(parts: Iterable[Part], exact: bool = False) -> int:
-    """Return how many pixels beside a core must be seen to measure it.
-
-    Args:
-        parts: what is measured.
-        exact: whether also each position that the gradient in the core depends on must see all that
-            it does in the picture. Without, the outermost of these miss something, of which next to
-            nothing arrives at the core.
-    """
+def halo_of(parts: Iterable[Part]) -> int:
+    """Return how many pixels beside a core must be seen to measure parts of J in it."""
     reaches = [reach_of(name) for part in parts for name in part.term.layers(part.layer)]
     overlaps = [
         max(max(pair) for pair in part.term.overlap.values()) for part in parts if part.term.overlap
     ]
-    reach = max([*reaches, *overlaps], default=0) * (2 if exact else 1)
+    reach = max([*reaches, *overlaps], default=0)
     return -(-reach // _STEP) * _STEP

@@ -107,10 +107,14 @@ class Bench:
 
     def measure(self, piece: Piece, pixels: Tensor) -> Measured:
         """Return what a tile adds, given the pixels of its crop."""
-        core = piece.tile.core
-        found = measured_tile(
-            self._measure, (*self._far, *self._near), piece.tile, pixels, piece.guides
-        )
+        core, seen = piece.tile.core, piece.tile.seen.within(piece.tile.crop)
+        parts = (*self._far, *self._near)
+        guides = {
+            part.roots: seen.of(piece.guides[part.roots], stride_of(part.layer))
+            for part in parts
+            if part.guide
+        }
+        found = measured_tile(self._measure, parts, piece.tile, seen.of(pixels), guides)
         sums: dict[str, NDArray[np.float64]] = {}
         for part in self._far:
             for name, value in part.own(found).items():
@@ -326,10 +330,11 @@ def measured_tile(
     pixels: Tensor,
     guides: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Return what parts measure of a tile's core, given pixels and guides of its crop."""
-    core = tile.core.within(tile.crop)
+    """Return what parts measure of a tile's core, given pixels and guides of what it sees."""
+    core = tile.core.within(tile.seen)
     prefixes = tuple(f"{part.name}/" for part in parts)
     names = [name for name in graph.outputs if name.startswith(prefixes)]
+    pixels = np.ascontiguousarray(pixels)
     feeds: dict[str, Any] = {IMAGE: pixels, WINDOW: core.array()}
     for part in parts:
         if part.guide and part.term.local:
@@ -351,9 +356,9 @@ def measured_in_tiles(
     maps: dict[str, Tensor] = {}
     height, width = picture.shape[2:]
     for tile in tiling.tiles(picture):
-        pixels = np.ascontiguousarray(tile.crop.of(picture))
+        pixels = tile.seen.of(picture)
         own = {
-            part.roots: tile.crop.of(guides[part.roots], stride_of(part.layer))
+            part.roots: tile.seen.of(guides[part.roots], stride_of(part.layer))
             for part in parts
             if part.guide
         }
