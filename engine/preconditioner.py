@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,6 @@ _COLORS: NDArray[np.float32] = (
 _BLOCK = 1 << 17
 """Elements that are transformed at a time."""
 
-Plane = NDArray[np.float32]
-Spectrum = NDArray[np.complex64]
-"""Of a plane: its frequencies across by those down, (W // 2 + 1, H), so that they lie in a row."""
-
 
 class Preconditioner:
     """An approximation of the inverse Hessian, up to a factor: a filter for gray and for color.
@@ -52,9 +48,11 @@ class Preconditioner:
     def apply(self, gradient: Tensor) -> None:
         """Filter a gradient, contiguous float32 (1, 3, H, W), in place."""
         planes = gradient.reshape(3, self._height, self._width)
+        spectrum = self._spectrum()
         _mix(_COLORS, planes)
         for plane, gains in zip(planes, self._gains, strict=True):
-            spectrum = self._across(plane.__getitem__, gradient)
+            for rows in self._rows(gradient):
+                spectrum[:, rows] = np.fft.rfft(plane[rows], axis=1).T
             for part in self._frequencies(gains):
                 down = np.fft.fft(spectrum[part], axis=1)
                 down *= gains[part]
@@ -74,34 +72,34 @@ class Preconditioner:
         counts[0] = 1
         if self._width % 2 == 0:
             counts[-1] = 1
+        spectrum = self._spectrum()
         total = 0.0
         for color, gains in zip(_COLORS, self._gains, strict=True):
-            spectrum = self._across(_mixer(color, planes), gradient)
+            for rows in self._rows(gradient):
+                mixed = np.einsum("j,jhw->hw", color, planes[:, rows])
+                spectrum[:, rows] = np.fft.rfft(mixed, axis=1).T
             for part in self._frequencies(gains):
                 down = np.fft.fft(spectrum[part], axis=1)
                 power = gains[part] * (down.real**2 + down.imag**2)
                 total += float((power.sum(axis=1, dtype=np.float64) * counts[part]).sum())
         return total / (self._height * self._width)
 
-    def _gains_of(self, curvatures: Sequence[float], storage: Storage) -> Plane:
+    def _gains_of(self, curvatures: Sequence[float], storage: Storage) -> Tensor:
         across, down = np.fft.rfftfreq(self._width), np.fft.fftfreq(self._height)
-        gains: Plane = storage.empty((across.size, down.size))
+        gains: Tensor = storage.empty((across.size, down.size))
         for part in self._frequencies(gains):
             frequency = np.hypot(across[part, np.newaxis], down)
             gains[part] = np.interp(frequency, _FREQUENCIES, curvatures) ** -_POWER
         return gains
 
-    def _across(self, rows_at: Callable[[slice], Plane], gradient: Tensor) -> Spectrum:
-        """Return a plane, rows of which are taken from a gradient, transformed along its rows."""
-        spectrum = np.empty((self._width // 2 + 1, self._height), np.complex64)
-        for rows in self._rows(gradient):
-            spectrum[:, rows] = np.fft.rfft(rows_at(rows), axis=1).T
-        return spectrum
+    def _spectrum(self) -> NDArray[np.complex64]:
+        """Return room for what a plane has at its frequencies, those down in a row."""
+        return np.empty((self._width // 2 + 1, self._height), np.complex64)
 
     def _rows(self, gradient: Tensor) -> Iterator[slice]:
         return parts(self._height, max(1, _BLOCK // self._width), gradient)
 
-    def _frequencies(self, gains: Plane) -> Iterator[slice]:
+    def _frequencies(self, gains: Tensor) -> Iterator[slice]:
         return parts(self._width // 2 + 1, max(1, _BLOCK // self._height), gains)
 
 
@@ -112,8 +110,3 @@ def _mix(matrix: NDArray[np.float32], planes: NDArray[np.float32]) -> None:
         mixed = np.einsum("ij,jn->in", matrix, np.stack(channels))
         for channel, values in zip(channels, mixed, strict=True):
             channel[:] = values
-
-
-def _mixer(color: NDArray[np.float32], planes: NDArray[np.float32]) -> Callable[[slice], Plane]:
-    """Return what gives rows of the product of each pixel, (3, H, W), with a color."""
-    return lambda rows: np.einsum("j,jhw->hw", color, planes[:, rows])
