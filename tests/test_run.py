@@ -205,7 +205,9 @@ def test_what_could_not_make_detail_of_noise_gets_none(
     choice: str, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(run_module, "grained", lambda picture, seed: asked.append(seed) or picture)
+    monkeypatch.setattr(
+        run_module, "grained", lambda picture, seed, storage: asked.append(seed) or picture
+    )
     grown(choice, steps)
     assert asked == []
     grown("lbfgs", GRAIN_STEPS)
