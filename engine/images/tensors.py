@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ortist.engine.errors import InputError
+from ortist.engine.storage import bands, release
 
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in the luma (ITU-R BT.601)."""
@@ -21,14 +22,28 @@ def resize_image(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[
 
 
 def resize_tensor(
-    tensor: NDArray[np.float32], width: int, height: int, linear: bool = False
+    tensor: NDArray[np.float32],
+    width: int,
+    height: int,
+    linear: bool = False,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Resample float32 (1, C, H, W) to (1, C, height, width), cubic or ``linear``, unclipped."""
-    if tensor.shape[2:] == (height, width):
-        return tensor
+    """Resample float32 (1, C, H, W) to (1, C, height, width), cubic or ``linear``, unclipped.
+
+    The result is written to ``out`` if it is given; else it is the tensor itself in its own size.
+    """
+    if out is None:
+        if tensor.shape[2:] == (height, width):
+            return tensor
+        out = np.empty((*tensor.shape[:2], height, width), np.float32)
     kind = Image.Resampling.BILINEAR if linear else Image.Resampling.BICUBIC
-    channels = [Image.fromarray(channel).resize((width, height), kind) for channel in tensor[0]]
-    return np.stack([np.asarray(channel) for channel in channels])[np.newaxis]
+    for channel, resized in zip(tensor[0], out[0], strict=True):
+        if channel.shape == resized.shape:
+            resized[:] = channel
+        else:
+            _copy_plane(Image.fromarray(channel).resize((width, height), kind), resized)
+        release(tensor, out)
+    return out
 
 
 def to_tensor(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -55,3 +70,10 @@ def check_array(array: NDArray[np.uint8], name: str) -> None:
             f"{name} is an array of {array.dtype} {array.shape}; uint8 (height, width, 3) is"
             " accepted"
         )
+
+
+def _copy_plane(picture: Image.Image, plane: NDArray[np.float32]) -> None:
+    """Copy a picture of one channel, in bands: as an array it would be there twice more."""
+    width = plane.shape[1]
+    for rows in bands(plane):
+        plane[rows] = np.asarray(picture.crop((0, rows.start, width, rows.stop)))
