@@ -87,7 +87,9 @@ def _unknown_compression(stream: IO[bytes]) -> str | None:
     """Return the compression of a TIFF if it is one that Pillow does not know."""
     with suppress(*DECODE_ERRORS):
         stream.seek(0)
-        tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16))
+        header = stream.read(16)
+        size = 16 if header[2] == 43 else 8  # BigTIFF, or not
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header[:size])
         stream.seek(tags.next)
         tags.load(stream)
         number = tags.get(TiffImagePlugin.COMPRESSION, 1)

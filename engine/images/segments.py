@@ -47,8 +47,8 @@ _MODES = {
 }
 """Photometric interpretation, channels and kinds of extra ones to what Pillow calls it."""
 
-_WIDEST_MARGIN = 1 << 16
-"""Columns that a tile may have beyond the picture: all of them are unpacked."""
+_LARGEST_MARGIN = 1 << 24
+"""Pixels that a tile may have beyond those of the picture: all of them are unpacked."""
 _CHUNK = 1 << 16
 """Bytes read at once."""
 
@@ -173,6 +173,8 @@ def find_segments(image: Image.Image) -> Segments | None:
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or not image.tile or image.fp is None:
         return None
     tags: Any = image.tag_v2
+    if _TILES[0] in tags:
+        _check_tiles(*(tags[tag] for tag in (_WIDTH, _HEIGHT, _TILE_COLUMNS, _TILE_ROWS)))
     channels = tags.get(_CHANNELS, 1)
     mode = _MODES.get((tags.get(_PHOTOMETRIC), channels, tags.get(_EXTRA_CHANNELS, ())))
     coding = _CODINGS.get((tags.get(_COMPRESSION, 1), tags.get(_PREDICTOR, 1)))
@@ -196,6 +198,13 @@ def find_segments(image: Image.Image) -> Segments | None:
     )
 
 
+def _check_tiles(width: object, height: object, columns: object, rows: object) -> None:
+    """Raise ValueError for tiles that are much larger than the picture, whoever reads them."""
+    sizes = [size for size in (width, height, columns, rows) if isinstance(size, int)]
+    if len(sizes) < 4 or sizes[2] * sizes[3] > sizes[0] * sizes[1] + _LARGEST_MARGIN:
+        raise ValueError(f"it has tiles of {columns}x{rows} pixels")
+
+
 def _find_layout(tags: Any, planes: int) -> dict[str, Any] | None:
     """Return sizes and places of the segments; None if they do not make up the picture."""
     width, height = tags.get(_WIDTH), tags.get(_HEIGHT)
@@ -207,7 +216,7 @@ def _find_layout(tags: Any, planes: int) -> dict[str, Any] | None:
         return None
     starts, lengths = (tags.get(tag, ()) for tag in (_TILES if tiled else _STRIPS))
     count = planes * math.ceil(width / columns) * math.ceil(height / rows)
-    if not len(starts) == len(lengths) == count or columns - width > _WIDEST_MARGIN:
+    if not len(starts) == len(lengths) == count:
         return None
     places = tuple(zip(starts, lengths, strict=True))
     return {"width": width, "height": height, "columns": columns, "rows": rows, "places": places}
