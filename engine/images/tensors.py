@@ -20,6 +20,8 @@ LUMA = (0.299, 0.587, 0.114)
 
 BAND_PIXELS = 1 << 20
 """How many are converted at once."""
+COLUMN_PIXELS = 4 * BAND_PIXELS
+"""How many in columns: each time, all pages of an array in a file are looked at."""
 
 
 def bands(width: int, start: int, stop: int, height: int | None = None) -> Iterator[slice]:
@@ -97,10 +99,15 @@ def _in_columns(
     if before == height:
         return pixels
     resized = storage.empty((height, width, *channels), pixels.dtype)
-    for columns in bands(max(before, height), 0, width):
-        part = Image.fromarray(np.ascontiguousarray(pixels[:, columns]))
-        resized[:, columns] = np.asarray(part.resize((part.width, height), kind))
-        release(pixels, resized)
+    for columns in bands(1, 0, width, max(1, COLUMN_PIXELS // max(before, height))):
+        part = np.empty((before, columns.stop - columns.start, *channels), pixels.dtype)
+        for rows in bands(width, 0, before):
+            part[rows] = pixels[rows, columns]
+            release(pixels)
+        done = np.asarray(Image.fromarray(part).resize((part.shape[1], height), kind))
+        for rows in bands(width, 0, height):
+            resized[rows, columns] = done[rows]
+            release(resized)
     return resized
 
 
