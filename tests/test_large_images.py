@@ -290,6 +290,11 @@ def edited(stream: io.BytesIO, tag: int, value: int) -> io.BytesIO:
         (324, 10**12, r"is truncated or damaged.*: a segment is too short$"),
         (324, 3, r"is truncated or damaged.*: Error -3 while decompressing data"),
         (325, 9, r"is truncated or damaged.*: a segment is too short$"),
+        (
+            259,
+            50001,
+            r"is truncated or damaged, or this Pillow was not built for its compression, webp",
+        ),
         (259, 50002, r"^image is a TIFF picture compressed by JPEG XL; accepted are none, "),
         (259, 4711, r"^image is a TIFF picture compressed by 4711; accepted are none, "),
     ],

@@ -40,6 +40,9 @@ _UPPER_BYTES = "RGB;16B"
 _STRETCHED = {"L;2": 85, "L;4": 17}
 """By what samples of 2 and 4 bits are multiplied."""
 
+_NOT_IN_EVERY_PILLOW = ("lzma", "zstd", "webp")
+"""Compressions of TIFF."""
+
 _ORIENTATION_TAG = 0x0112
 _Turn = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 _AS_STORED: dict[int, _Turn] = {
@@ -112,10 +115,11 @@ def _damage_told(image: Image.Image, label: str) -> Iterator[None]:
     except InputError:
         raise
     except DECODE_ERRORS as error:
-        what = f"{label} is truncated or damaged"
-        if image.format == "TIFF":  # some compressions are not in every Pillow
-            what += f", or its compression cannot be read ({image.info.get('compression')})"
-        raise InputError(f"{what}: {error}") from error
+        compression = image.info.get("compression") if image.format == "TIFF" else None
+        lacking = ""
+        if compression in _NOT_IN_EVERY_PILLOW:
+            lacking = f", or this Pillow was not built for its compression, {compression}"
+        raise InputError(f"{label} is truncated or damaged{lacking}: {error}") from error
     except (AssertionError, AttributeError) as error:  # Pillow looks for a file that it has closed
         raise InputError(f"{label} was closed before it was decoded") from error
 
