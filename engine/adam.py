@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ortist.engine.images import resize_tensor
-from ortist.engine.optimizer import State, Tensor
+from ortist.engine.optimizer import State, Tensor, in_size
 from ortist.engine.storage import IN_MEMORY, Storage, blocks
 
 
@@ -106,20 +105,16 @@ class Adam:
         Costs are means over positions, so a pixel's derivative goes down with their number.
         """
         ratio = np.float32(self.point.size / (3 * width * height))
-
-        def resized(array: Tensor, linear: bool = False) -> Tensor:
-            return resize_tensor(array, width, height, linear, storage.empty((1, 3, height, width)))
-
         self._storage, self._picture = storage, None
-        self.point = resized(self.point)
-        self._mean = resized(self._mean)
+        self.point = in_size(self.point, width, height, storage)
+        self._mean = in_size(self._mean, width, height, storage)
         # Bilinear weights are positive, unlike cubic ones: a square must not get negative.
-        self._square = resized(self._square, linear=True)
+        self._square = in_size(self._square, width, height, storage, linear=True)
         for mean, square in blocks(self._mean, self._square):
             mean *= ratio
             np.multiply(np.maximum(square, 0), ratio**2, out=square)
         if self._average is not None:
-            self._average = resized(self._average)
+            self._average = in_size(self._average, width, height, storage)
 
     def _change(self, gradient: Tensor, mean: Tensor, square: Tensor) -> Tensor:
         """Return what a block is lowered by, and move its moments."""

@@ -7,8 +7,7 @@ from collections import deque
 
 import numpy as np
 
-from ortist.engine.images import resize_tensor
-from ortist.engine.optimizer import State, Tensor
+from ortist.engine.optimizer import State, Tensor, in_size
 from ortist.engine.preconditioner import Preconditioner
 from ortist.engine.storage import IN_MEMORY, Storage, blocks
 
@@ -81,8 +80,7 @@ class LBFGS:
     def resize(self, width: int, height: int, storage: Storage = IN_MEMORY) -> None:
         """Go on with a picture of another size; what is known of the curvature is dropped."""
         self._forget()
-        resized = storage.empty((1, 3, height, width))
-        resize_tensor(self._best, width, height, out=resized)
+        resized = in_size(self._best, width, height, storage)
         self._restart(_within_range(resized, storage), storage)
 
     def state(self) -> State:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ortist.engine.images import resize_tensor
 from ortist.engine.storage import IN_MEMORY, Storage
 
 Tensor = NDArray[np.float32]
@@ -20,6 +21,14 @@ def part_of(state: State, prefix: str) -> dict[str, NDArray[Any]]:
     return {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
+
+
+def in_size(
+    picture: Tensor, width: int, height: int, storage: Storage, linear: bool = False
+) -> Tensor:
+    """Return a picture in another size, an array of its own."""
+    resized = resize_tensor(picture, width, height, linear, storage)
+    return storage.copy(picture) if resized is picture else resized
 
 
 class Optimizer(Protocol):
