@@ -18,11 +18,12 @@ from ortist.cli.parameters import (
     DeviceName,
     Force,
     Kernel,
-    MaxMemory,
+    Memory,
     Metadata,
     ModelsFolder,
     Quality,
     Quiet,
+    Tile,
     memory_limit,
     output_option,
     takes_options_and_files,
@@ -117,7 +118,8 @@ def batch(
     ] = 1,
     kernel: Kernel = KERNELS[0],
     models: ModelsFolder = None,
-    max_memory: MaxMemory = None,
+    memory: Memory = None,
+    tile: Tile = None,
 ) -> None:
     """Paint every one of CONTENTS in every one of STYLES, several at once.
 
@@ -127,7 +129,7 @@ def batch(
     """
     extension = checked_extension(file_format)
     listed = _jobs(content or [], style or [], manifest, chosen, recipe, extension)
-    setup = Setup(device, threads, models, kernel, memory_limit(max_memory))
+    setup = Setup(device, threads, models, kernel, memory_limit(memory), tile)
     encoding = Encoding(bits=bits, quality=quality)
     many = Batch(listed, output, setup, encoding=encoding, metadata=metadata, force=force)
     if dry_run:

@@ -18,10 +18,11 @@ from ortist.cli.parameters import (
     DeviceName,
     Force,
     Kernel,
-    MaxMemory,
+    Memory,
     ModelsFolder,
     Quiet,
     Threads,
+    Tile,
     memory_limit,
     output_option,
 )
@@ -94,7 +95,8 @@ def grid(
     threads: Threads = None,
     kernel: Kernel = KERNELS[0],
     models: ModelsFolder = None,
-    max_memory: MaxMemory = None,
+    memory: Memory = None,
+    tile: Tile = None,
 ) -> None:
     """Paint every CONTENT in every style, and lay the pictures out on one labeled sheet.
 
@@ -110,7 +112,8 @@ def grid(
     _check_size(sheet)
     check_output(output, force, sheet.size)
     check_distinct([*(("an input", path) for path in (*content, *style)), ("the sheet", output)])
-    engine = Engine(device, threads, models, kernel, memory=memory_limit(max_memory))
+    limit = memory_limit(memory)
+    engine = Engine(device, threads, models, kernel, memory=limit, tile=tile)
     _paint(jobs, engine, sheet, output, quiet)
     if not quiet:
         width, height = sheet.size

@@ -47,13 +47,23 @@ Kernel = Annotated[
     str,
     _machine("--kernel", metavar="|".join(KERNELS), help="How convolutions are computed."),
 ]
-MaxMemory = Annotated[
+Memory = Annotated[
     str | None,
     _machine(
-        "--max-memory",
+        "--memory",
         metavar="SIZE",
-        help="Refuse what would take more, as in 2GB; none for no limit.",
-        show_default="what there is",
+        help="What a run may take, as in 4GB; what takes more is painted in tiles. auto is what"
+        " there is, none no limit.",
+        show_default="auto",
+    ),
+]
+Tile = Annotated[
+    int | None,
+    _machine(
+        "--tile",
+        metavar="N",
+        help="Most rows and columns of a tile, a multiple of 64; 0 to paint without.",
+        show_default="as the memory asks",
     ),
 ]
 ModelsFolder = Annotated[
@@ -65,8 +75,9 @@ ModelsFolder = Annotated[
 
 
 def memory_limit(text: str | None) -> float | None:
-    """Return the bytes that ``--max-memory`` says; None where it is not given."""
-    return None if text is None else parse_bytes("--max-memory", text)
+    """Return the bytes that ``--memory`` says; None for what there is."""
+    automatic = text is None or text.strip().lower() == "auto"
+    return None if automatic else parse_bytes("--memory", text or "")
 
 
 def takes_options_and_files(command: Callable[..., None]) -> Callable[..., None]:

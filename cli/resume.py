@@ -39,7 +39,7 @@ def resume(
     kept = read_checkpoint(checkpoint)
     label = f"checkpoint '{checkpoint}' is damaged"
     settings = Settings.from_value(Value(kept.settings, "", label, InputError))
-    settings = replace(settings, threads=kept.record.threads)
+    settings = replace(settings, threads=kept.record.threads, tile=kept.record.tile)
     options = kept.record.to_options({name: str(at) for name, at in settings.pictures.items()})
     engine = settings.engine()
     record = settings.sources.record(engine, options)

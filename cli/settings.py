@@ -47,12 +47,13 @@ class Settings:
     threads: int | None
     kernel: str
     models: Path | None
-    max_memory: str | None
+    memory: str | None
+    tile: int | None
 
     def engine(self) -> Engine:
         """Return the engine that paints."""
-        memory = memory_limit(self.max_memory)
-        return Engine(self.device, self.threads, self.models, self.kernel, memory=memory)
+        machine = self.device, self.threads, self.models, self.kernel
+        return Engine(*machine, memory=memory_limit(self.memory), tile=self.tile)
 
     def inputs(self) -> list[Output]:
         """Return all pictures that are read."""
@@ -134,7 +135,8 @@ class Settings:
             threads=optional(fields["threads"], lambda value: value.integer(1)),
             kernel=fields["kernel"].text(),
             models=path_or_none(fields["models"]),
-            max_memory=optional(fields["max_memory"], Value.text),
+            memory=optional(fields["memory"], Value.text),
+            tile=optional(fields["tile"], lambda value: value.integer(0)),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,12 +19,13 @@ from ortist.cli.parameters import (
     DeviceName,
     Force,
     Kernel,
-    MaxMemory,
+    Memory,
     Metadata,
     ModelsFolder,
     Quality,
     Quiet,
     Threads,
+    Tile,
     output_option,
     takes_options_and_files,
 )
@@ -135,7 +137,8 @@ def stylize(
     threads: Threads = None,
     kernel: Kernel = KERNELS[0],
     models: ModelsFolder = None,
-    max_memory: MaxMemory = None,
+    memory: Memory = None,
+    tile: Tile = None,
 ) -> None:
     """Paint CONTENT in the style of STYLE.
 
@@ -151,6 +154,7 @@ def stylize(
         options = earlier.options(chosen)
         threads = threads or earlier.record.threads
         kernel = earlier.record.kernel if kernel == KERNELS[0] else kernel
+        tile = tile if tile is not None else earlier.record.tile or None
     elif content is not None:
         sources = Sources(content=content, styles=styles, regions=regions, protect=protect)
         options = find_recipe(recipe or DEFAULT_RECIPE).with_options(**chosen)
@@ -172,11 +176,12 @@ def stylize(
         threads=threads,
         kernel=kernel,
         models=models,
-        max_memory=max_memory,
+        memory=memory,
+        tile=tile,
     )
     engine = settings.engine()
     plan = sources.plan(engine, options)
-    record = sources.record(engine, options)
+    record = replace(sources.record(engine, options), tile=plan.tile)
     outputs = settings.outputs(options, force, checkpoint, record)
     inputs = settings.inputs() if like is None else [*settings.inputs(), ("an input", like)]
     outputs.check(plan.size, inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -184,7 +184,7 @@ class Batch:
             return Outcome(job, "failed", printable(message.reason))
         self._ledger.begin(job.output)
         try:
-            told = record if self._metadata else None
+            told = replace(record, tile=message.tile) if self._metadata else None
             encoding = with_record(self._encoding, told, message.steps)
             write_image(message.pixels, self.folder / job.output, encoding)
             self._ledger.end(job.output, record, self._written)
@@ -211,10 +211,10 @@ class _Floor:
         show: Callable[[float], object],
     ) -> None:
         self._jobs = list(jobs)
-        self._setup = setup
+        self._limit = available_bytes() if setup.memory is None else setup.memory
+        self._setup = replace(setup, memory=self._limit)
         self._finish = finish
         self._show = show
-        self._limit = available_bytes() if setup.memory is None else setup.memory
         self._workers: list[Worker] = []
         self._shares: dict[str, float] = {}
         self._done = 0

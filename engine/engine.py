@@ -40,7 +40,6 @@ from ortist.engine.scales import Scale, in_tiles
 from ortist.engine.scene import Division, Pixels, Scene
 from ortist.engine.sessions import Device
 from ortist.engine.starts import read_start, starting_picture
-from ortist.engine.storage import Storage
 from ortist.engine.targets import (
     Memory,
     mixed,
@@ -279,20 +278,19 @@ class Engine:
             check_memory(peak, self._memory, scales[-1].width, scales[-1].height)
         division, halo = pictures.division, self._halo(options, pictures.division)
         tilings = [
-            Tiling(scale.tile, halo, Storage(mapped=True)) if scale.tile else None
-            for scale in scales
+            Tiling(scale.tile, halo, scale.storage) if scale.tile else None for scale in scales
         ]
         for scale, tiling in zip(scales, tilings, strict=True):
             self._objectives.find(scale.pixels, options, division, tiling)
         run_options = self._device.new_run()
         # Each size is asked for several times, one after the other.
-        at = lru_cache(1)(lambda scale: pictures.at(scale.width, scale.height))
+        at = lru_cache(1)(lambda scale: pictures.at(scale.width, scale.height, scale.storage))
 
         def objective_at(index: int, painted: Tensor | None) -> Objective:
             scene = at(scales[index])
             query = None
             if painted is not None and matches(options):
-                query = mixed(scene.content, painted, scales[index - 1])
+                query = mixed(scene.content, painted, scales[index - 1], scales[index].storage)
             more = run_options, query, tilings[index]
             work = in_background(lambda: self._objectives.make(scene, options, *more))
             return awaited(work, lambda: run_options.terminate)
@@ -301,10 +299,11 @@ class Engine:
             scales,
             objective_at,
             lambda index: at(scales[index]).canvas,
-            starting_picture(at(scales[0]), options, self._artifacts.mean),
+            starting_picture(at(scales[0]), options, self._artifacts.mean, scales[0].storage),
             len(weighted_parts(options, pictures.division)),
             options,
             lambda: setattr(run_options, "terminate", True),
+            lambda index: scales[index].storage,
         )
 
     def activations(

@@ -67,8 +67,8 @@ def check_memory(peak: int, limit: float | None, width: int, height: int) -> Non
         what = "there are" if limit is None else "accepted are"
         raise InputError(
             f"{width}x{height} pixels take some {peak / 1e9:.2f} GB of memory, {what}"
-            f" {most / 1e9:.2f} GB: take a smaller size or style scale, or another limit (memory,"
-            " --max-memory)"
+            f" {most / 1e9:.2f} GB: take a smaller size or style scale, tiles (tile, --tile), or"
+            " another limit (memory, --memory)"
         )
 
 

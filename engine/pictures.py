@@ -26,6 +26,7 @@ from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
 from ortist.engine.scales import Scale, plan_scales
 from ortist.engine.scene import Area, Division, Pixels, Scene, Style, shares_of
+from ortist.engine.storage import IN_MEMORY, LARGE_IN_FILES, Storage
 from ortist.models.errors import shown
 
 Styles = ImageSource | Sequence[ImageSource]
@@ -64,11 +65,12 @@ class StyleSource:
         """Return its width and height for a picture of so many pixels."""
         return style_size(self.pixels, area, self.scale)
 
-    def at(self, area: float) -> Style:
+    def at(self, area: float, storage: Storage) -> Style:
         """Return it in its size for a picture of so many pixels."""
         width, height = self.size(area)
         mask = None if self.mask is None else resize_mask(self.mask, width, height)
-        return Style(to_tensor(resize_image(self.pixels, width, height)), self.share, mask)
+        pixels = resize_image(self.pixels, width, height, storage)
+        return Style(to_tensor(pixels, storage), self.share, mask)
 
 
 @dataclass(frozen=True)
@@ -122,22 +124,25 @@ class Pictures:
         shares = {area.name: _share(area.mask) for area in self.areas if area.styles}
         return Division(shares, None if self.protected is None else _share(self.protected))
 
-    def at(self, width: int, height: int) -> Scene:
-        """Return them in the size of a scale."""
+    def at(self, width: int, height: int, storage: Storage = IN_MEMORY) -> Scene:
+        """Return them in the size of a scale, in arrays that the storage makes."""
 
         def fitted(mask: Mask | None) -> Mask | None:
             return None if mask is None else resize_mask(mask, width, height)
 
-        original = to_tensor(resize_image(self.content, width, height))
-        content = gray(original) if self.color == "luminance" else original
+        original = to_tensor(resize_image(self.content, width, height, storage), storage)
+        content = storage.kept(gray(original)) if self.color == "luminance" else original
         areas = []
         for area in self.areas:
             mask = fitted(area.mask)
-            styles = [style.at(width * height) for style in area.styles]
-            colored = [replace(one, pixels=self._colored(one, content, mask)) for one in styles]
+            styles = [style.at(width * height, storage) for style in area.styles]
+            colored = [
+                replace(one, pixels=storage.kept(self._colored(one, content, mask)))
+                for one in styles
+            ]
             areas.append(Area(area.name, colored, mask))
         painted = _painted(areas)
-        canvas = Canvas(original, self.color, painted)
+        canvas = Canvas(original, self.color, painted, storage)
         return Scene(content, areas, fitted(self.protected), canvas, self.division)
 
     def _colored(self, style: Style, content: Tensor, mask: Mask | None) -> Tensor:
@@ -241,7 +246,8 @@ class _Reader:
 
     def _read(self, source: ImageSource, name: str) -> Pixels:
         """Return a picture that stays as it is, whatever becomes of an array that is its source."""
-        pixels = read_image(source, name=name, max_pixels=self._options.max_pixels)
+        limit = self._options.max_pixels
+        pixels = read_image(source, name=name, max_pixels=limit, storage=LARGE_IN_FILES)
         return pixels.copy() if isinstance(source, np.ndarray) else pixels
 
     def _style_mask(self, source: ImageSource, whole: Pixels, cropped: Pixels) -> Mask:

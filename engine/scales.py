@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from ortist.engine.images import MIN_SIDE
 from ortist.engine.options import Options
+from ortist.engine.storage import IN_FILES, IN_MEMORY, Storage
 from ortist.engine.tiles import crop_pixels
 
 GROWTH = 2.0
@@ -48,6 +49,11 @@ class Scale:
     def pixels(self) -> int:
         """Width times height."""
         return self.width * self.height
+
+    @property
+    def storage(self) -> Storage:
+        """Makes arrays of its size."""
+        return IN_FILES if self.tile else IN_MEMORY
 
     @property
     def work(self) -> int:

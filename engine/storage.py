@@ -27,10 +27,12 @@ class Storage:
             are mapped to memory. What is read of them or written takes memory until it is
             released, see :func:`release`. They are where Python's ``tempfile`` puts files, which
             the environment variable ``TMPDIR`` says.
+        least: bytes from which on an array is in a file.
     """
 
-    def __init__(self, mapped: bool = False) -> None:
+    def __init__(self, mapped: bool = False, least: int = 1) -> None:
         self.mapped = mapped
+        self._least = least
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Return an array; in files it is zero, in memory it is what happens to be there.
@@ -39,7 +41,7 @@ class Storage:
             OrtistError: if there is no file to be had of that size.
         """
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        if not self.mapped or not size:
+        if not self.mapped or size < self._least:
             return np.empty(shape, dtype)
         try:
             with tempfile.TemporaryFile(prefix="ortist-") as file:
@@ -57,7 +59,10 @@ class Storage:
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Return an array of zeros; raises as :meth:`empty`."""
-        return self.empty(shape, dtype) if self.mapped else np.zeros(shape, dtype)
+        array = self.empty(shape, dtype)
+        if _mapping(array) is None:
+            array[...] = 0
+        return array
 
     def copy(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return a copy, contiguous; raises as :meth:`empty`."""
@@ -75,6 +80,9 @@ class Storage:
 
 
 IN_MEMORY = Storage()
+IN_FILES = Storage(mapped=True)
+LARGE_IN_FILES = Storage(mapped=True, least=1 << 26)
+"""For what may be small, too."""
 
 
 def release(*arrays: NDArray[Any]) -> None:

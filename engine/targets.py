@@ -12,11 +12,12 @@ from ortist.engine.guides import at_layer, roots
 from ortist.engine.images import resize_tensor
 from ortist.engine.kept import Kept
 from ortist.engine.numbers import computing
-from ortist.engine.optimizer import Tensor
+from ortist.engine.optimizer import Tensor, in_size
 from ortist.engine.options import Options
 from ortist.engine.scales import Scale
 from ortist.engine.scene import Scene, Style, shares_of
 from ortist.engine.sessions import Graph
+from ortist.engine.storage import IN_MEMORY, Storage, blocks
 from ortist.export.costs import TERMS
 from ortist.export.costs.term import Matched, Part, Protected
 from ortist.models.interface import TARGET
@@ -171,7 +172,7 @@ def settle_targets(
     return {**targets, **weights}
 
 
-def mixed(content: Tensor, painted: Tensor, before: Scale) -> Tensor:
+def mixed(content: Tensor, painted: Tensor, before: Scale, storage: Storage = IN_MEMORY) -> Tensor:
     """Return what styles are matched with at a scale but the first, float32 (1, 3, H, W).
 
     It is the content and, for a share of PAINTED, what was painted with the content's detail that
@@ -181,10 +182,14 @@ def mixed(content: Tensor, painted: Tensor, before: Scale) -> Tensor:
         content: the content in the size to paint, float32 (1, 3, H, W).
         painted: the picture that came of the scale before, enlarged to that size.
         before: the scale before.
+        storage: makes what is returned.
     """
     height, width = content.shape[2:]
-    coarse = resize_tensor(resize_tensor(content, before.width, before.height), width, height)
-    return content + np.float32(PAINTED) * (painted - coarse)
+    small = resize_tensor(content, before.width, before.height)
+    mixture = in_size(small, width, height, storage)
+    for new, own, other in blocks(mixture, content, painted):
+        new[:] = own + np.float32(PAINTED) * (other - new)
+    return mixture
 
 
 def measured(

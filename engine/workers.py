@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import signal
 import time
@@ -33,6 +32,7 @@ class Setup:
     Attributes:
         threads: of each process.
         memory: most bytes that all of them may take together; None for what there is.
+        tile: see there.
     """
 
     device: str = "auto"
@@ -40,16 +40,18 @@ class Setup:
     models: Path | None = None
     kernel: str = "auto"
     memory: float | None = None
+    tile: int | None = None
 
     def engine(self) -> Engine:
-        """Return an engine of one process, which leaves memory to who gives it work."""
+        """Return an engine of one process; who gives it work shares the memory out."""
         return Engine(
             self.device,
             self.threads,
             self.models,
             self.kernel,
             kept_styles=KEPT_STYLES,
-            memory=math.inf,
+            memory=self.memory,
+            tile=self.tile,
         )
 
 
@@ -71,11 +73,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Painted:
-    """A picture, float32 (1, 3, H, W), in how many steps, and how long its painting took."""
+    """A picture, float32 (1, 3, H, W), and how it was painted.
+
+    Attributes:
+        pixels: the picture.
+        steps: evaluations.
+        seconds: that it took.
+        tile: most rows and columns of its tiles, 0 if there were none.
+    """
 
     pixels: NDArray[np.float32]
     steps: int
     seconds: float
+    tile: int
 
 
 @dataclass(frozen=True)
@@ -227,4 +237,4 @@ def _painted(engine: Engine, job: Job, line: _Line) -> Painted | None:
     begin = time.perf_counter()
     for step in plan.run():
         line.send(Progress(step.iteration / plan.evaluations))
-    return Painted(step.pixels, step.iteration, time.perf_counter() - begin)
+    return Painted(step.pixels, step.iteration, time.perf_counter() - begin, plan.tile)

@@ -357,7 +357,7 @@ def test_a_dry_run_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str
         (("a.jpg", "--style", "s.jpg", "-o", "out", "--format", "gif"), "format is 'gif'"),
         (("a.jpg", "--style", "s.jpg", "-o", "out", "--beta", "x"), "beta is 'x', accepted"),
         (("a.jpg", "--style", "s.jpg", "-o", "s.jpg"), "folder 's.jpg' cannot be made: "),
-        (("a.jpg", "--style", "s.jpg", "-o", "out", "--max-memory", "x"), "--max-memory is 'x'"),
+        (("a.jpg", "--style", "s.jpg", "-o", "out", "--memory", "x"), "--memory is 'x'"),
         (("a.jpg", "--style", "s.jpg", "-o", "out", "--report", "s.jpg"), "is both an input and"),
         (("a.jpg", "-o", "out", "--manifest", "m.csv"), "--manifest says all pictures"),
         (("-o", "out", "--manifest", "m.csv"), "manifest 'm.csv' does not exist"),

@@ -607,18 +607,18 @@ def test_the_log_of_an_older_run_does_not_stay(ortist: Ortist, tmp_path: Path) -
 def test_the_machine_is_told_to_the_engine(ortist: Ortist, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[Any, ...]] = []
 
-    def engine(*given: Any, memory: float | None) -> Engine:
-        told.append((*given, memory))
-        return Engine(*given, memory=memory)
+    def engine(*given: Any, **more: Any) -> Engine:
+        told.append((*given, more))
+        return Engine(*given, **more)
 
     for module in ("settings", "grid"):
         monkeypatch.setattr(f"ortist.cli.{module}.Engine", engine)
     models = str(Path(str(resources.files("ortist.models"))))
     machine = ("--device", "cpu", "--threads", "1", "--kernel", "direct", "--models", models)
-    machine += ("--max-memory", "9GB")
+    machine += ("--memory", "9GB", "--tile", "256")
     assert ortist(*RUN, "--steps", "1", *machine).code == 0
     assert ortist(*GRID, "--vary", "steps=1", *machine).code == 0
-    assert told == [("cpu", 1, Path(models), "direct", 9e9)] * 2
+    assert told == [("cpu", 1, Path(models), "direct", {"memory": 9e9, "tile": 256})] * 2
 
 
 def test_cells_say_what_they_are_not() -> None:

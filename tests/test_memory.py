@@ -33,13 +33,13 @@ MEMINFO = "MemTotal: 9000000 kB\nMemAvailable:    2000000 kB\nSwapFree: 1000000 
     ],
 )
 def test_sizes_have_units(text: str, size: float) -> None:
-    assert parse_bytes("--max-memory", text) == size
+    assert parse_bytes("--memory", text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "GB", "-1GB", "2 XB", "1e9", "2GB more", "inf", "１"])
 def test_other_texts_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"^--max-memory is '.*', accepted are sizes above 0"):
-        parse_bytes("--max-memory", text)
+    with pytest.raises(InputError, match=r"^--memory is '.*', accepted are sizes above 0"):
+        parse_bytes("--memory", text)
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -143,9 +143,9 @@ def test_the_command_has_a_flag(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     pictures = [str(EXAMPLES / "content.jpg"), str(EXAMPLES / "style.jpg")]
-    for limit, message in (("100MB", "accepted are 0.10 GB"), ("much", "--max-memory is 'much'")):
+    for limit, message in (("100MB", "accepted are 0.10 GB"), ("much", "--memory is 'much'")):
         with pytest.raises(SystemExit) as caught:
-            main(["stylize", *pictures, "-o", "out.png", "--size", "64", "--max-memory", limit])
+            main(["stylize", *pictures, "-o", "out.png", "--size", "64", "--memory", limit])
         assert caught.value.code == 2
         assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
