@@ -6,14 +6,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ortist.export.costs.neighbors import working
+from ortist.export.costs.neighbors import Empty, in_memory, working
 
 _limiting = threading.Lock()
 """Held while NumPy has one thread: the number is the process's, and is set back to what it was."""
 
 
 @contextmanager
-def computing(threads: int, canceled: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def computing(
+    threads: int, canceled: Callable[[], bool] = lambda: False, empty: Empty = in_memory
+) -> Iterator[None]:
     """Give products and decompositions of NumPy one thread, and the search for matches several.
 
     NumPy's threads wait for one another without rest: to decompose a matrix of 512 columns takes
@@ -22,8 +24,9 @@ def computing(threads: int, canceled: Callable[[], bool] = lambda: False) -> Ite
     Args:
         threads: by how many matches are looked for.
         canceled: asked whether to give that up, with a CanceledError.
+        empty: makes the arrays of columns that lookups are of.
     """
     from threadpoolctl import threadpool_limits  # imported late: it looks at all libraries
 
-    with _limiting, threadpool_limits(limits=1, user_api="blas"), working(threads, canceled):
+    with _limiting, threadpool_limits(limits=1, user_api="blas"), working(threads, canceled, empty):
         yield

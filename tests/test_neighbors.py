@@ -23,6 +23,7 @@ from ortist.export.costs.neighbors import (
     PLACES,
     Neighbors,
     _columns,
+    _sides,
     best_matches,
     spread,
     transport,
@@ -38,6 +39,10 @@ def measured(pixels: Pixels) -> dict[str, NDArray[np.float32]]:
     """Return the parts of hypercolumns as the engine measures them."""
     found = measuring(Engine("cpu", 1)).of(PARTS[:1], to_tensor(pixels))
     return PARTS[0].own(found)
+
+
+def all_columns(parts: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    return _columns(parts, np.arange(np.prod(_sides(parts))))
 
 
 def measuring(engine: Engine) -> Measuring:
@@ -92,7 +97,7 @@ def test_cost_and_gradient_are_those_of_autograd(size: tuple[int, int], kernel: 
 @pytest.mark.parametrize("size", [(43, 57), (16, 16)])
 def test_columns_are_on_a_grid_of_a_quarter(size: tuple[int, int]) -> None:
     pixels = picture(*size, 5)
-    found = _columns([measured(pixels)])
+    found = all_columns(measured(pixels))
     assert found.shape == (sum(LAYERS.values()), (size[0] // 8 * 2) * (size[1] // 8 * 2))
     expected = hypercolumns(torch.tensor(to_tensor(pixels)).double())
     np.testing.assert_allclose(found, expected[0].flatten(1), rtol=1e-4, atol=1e-5)
@@ -102,7 +107,7 @@ def test_a_picture_is_its_own_best_match() -> None:
     parts = measured(picture(80, 96, 6))
     target = whole(Neighbors().match(parts, [parts])).reshape(sum(LAYERS.values()), -1)
     np.testing.assert_allclose((target**2).sum(axis=0), 1, rtol=1e-5)
-    columns = _columns([parts])
+    columns = all_columns(parts)
     cosines = (target * columns).sum(axis=0) / np.linalg.norm(columns, axis=0)
     np.testing.assert_allclose(cosines, 1, rtol=1e-5)
 
@@ -123,7 +128,7 @@ def test_targets_are_columns_of_styles_that_count() -> None:
     np.testing.assert_array_equal(targets([(1.0, first), (0.0, second)]), alone)
     units = []
     for style in (first, second):
-        rows = _columns([measured(style)]).T
+        rows = all_columns(measured(style)).T
         units.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     sources = [(both @ unit.T).max(axis=1) > 1 - 1e-5 for unit in units]
     assert (sources[0] | sources[1]).all()
