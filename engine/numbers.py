@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ortist.export.costs.neighbors import Empty, in_memory, working
+from ortist.engine.storage import IN_MEMORY, Storage, release
+from ortist.export.costs.neighbors import working
 
 _limiting = threading.Lock()
 """Held while NumPy has one thread: the number is the process's, and is set back to what it was."""
@@ -14,7 +15,7 @@ _limiting = threading.Lock()
 
 @contextmanager
 def computing(
-    threads: int, canceled: Callable[[], bool] = lambda: False, empty: Empty = in_memory
+    threads: int, canceled: Callable[[], bool] = lambda: False, storage: Storage = IN_MEMORY
 ) -> Iterator[None]:
     """Give products and decompositions of NumPy one thread, and the search for matches several.
 
@@ -24,9 +25,13 @@ def computing(
     Args:
         threads: by how many matches are looked for.
         canceled: asked whether to give that up, with a CanceledError.
-        empty: makes the arrays of columns that lookups are of.
+        storage: makes the arrays that the targets are looked up in.
     """
     from threadpoolctl import threadpool_limits  # imported late: it looks at all libraries
 
-    with _limiting, threadpool_limits(limits=1, user_api="blas"), working(threads, canceled, empty):
+    with (
+        _limiting,
+        threadpool_limits(limits=1, user_api="blas"),
+        working(threads, canceled, storage.empty, release),
+    ):
         yield

@@ -62,11 +62,8 @@ Positions: TypeAlias = NDArray[np.intp]
 """Numbers of positions in the grid of columns of a picture, row by row."""
 Empty: TypeAlias = Callable[[tuple[int, ...]], NDArray[Any]]
 """Returns an array, float32, of a shape."""
-
-
-def in_memory(shape: tuple[int, ...]) -> Tensor:
-    """Return an array, float32, with what happens to be there."""
-    return np.empty(shape, np.float32)
+Release: TypeAlias = Callable[[NDArray[Any]], None]
+"""Gives back the memory that an array takes, if it is in a file."""
 
 
 class _Work(NamedTuple):
@@ -74,7 +71,8 @@ class _Work(NamedTuple):
 
     threads: int = 1
     canceled: Callable[[], bool] = lambda: False
-    empty: Empty = in_memory
+    empty: Empty = lambda shape: np.empty(shape, np.float32)
+    release: Release = lambda array: None
 
     def go_on(self) -> None:
         """Raise CanceledError if it is canceled."""
@@ -82,7 +80,8 @@ class _Work(NamedTuple):
             raise CanceledError("the run was canceled")
 
 
-_work: ContextVar[_Work] = ContextVar("work", default=_Work())  # noqa: B039
+_ALONE = _Work()
+_work: ContextVar[_Work] = ContextVar("work", default=_ALONE)
 
 
 class Neighbors(Term):
@@ -301,6 +300,7 @@ def _keep(
         own += shares[some] * (units(_columns(content, some), axis=0) - own)
         columns[:, start + block.start : start + block.stop] = units(own, axis=0)
         places[some] = np.arange(start + block.start, start + block.stop)
+        _work.get().release(columns)
 
 
 def _blocks(count: int) -> Iterator[slice]:
@@ -342,6 +342,7 @@ def _columns(picture: Mapping[str, Tensor], positions: Positions) -> Tensor:
         rows = picture[layer].reshape(channels, -1)
         # All are in range; to check that would take another copy.
         rows.take(where, axis=1, out=columns[start:end], mode="clip")
+        _work.get().release(rows)
     # What is painted may have run away; the cost will say so.
     return np.nan_to_num(columns, copy=False, posinf=0, neginf=0)
 
@@ -433,15 +434,21 @@ def units(vectors: Matrix, axis: int = 1) -> Matrix:
 
 
 @contextmanager
-def working(threads: int, canceled: Callable[[], bool], empty: Empty = in_memory) -> Iterator[None]:
+def working(
+    threads: int,
+    canceled: Callable[[], bool],
+    empty: Empty = _ALONE.empty,
+    release: Release = _ALONE.release,
+) -> Iterator[None]:
     """Have matches looked for in a way.
 
     Args:
         threads: by how many.
         canceled: asked whether to give up, with a CanceledError.
         empty: makes the arrays of columns that lookups are of.
+        release: called with arrays, statistics and those of columns, whenever a block is done.
     """
-    token = _work.set(_Work(threads, canceled, empty))
+    token = _work.set(_Work(threads, canceled, empty, release))
     try:
         yield
     finally:
