@@ -358,7 +358,7 @@ def test_the_search_for_matches_can_be_canceled() -> None:
     for most in (2, 5, 8):
         asked = count(1)
         with (
-            computing(2, lambda most=most, asked=asked: next(asked) > most),  # type: ignore[misc]
+            computing(2, lambda most=most, asked=asked: next(asked) > most),
             pytest.raises(CanceledError),
         ):
             Neighbors().match_areas(query, areas, protected)
