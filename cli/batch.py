@@ -31,7 +31,7 @@ from ortist.cli.progress import pictures_bar
 from ortist.cli.streams import print_error, print_line
 from ortist.engine import Encoding, InputError
 from ortist.engine.batch import Batch, Outcome, report
-from ortist.engine.engine import KERNELS
+from ortist.engine.graphs import KERNELS
 from ortist.engine.images import OUTPUT_EXTENSIONS, check_writable, written_whole
 from ortist.engine.jobs import Job, checked_extension, find_pictures, pair_jobs
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe

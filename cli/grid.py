@@ -29,7 +29,7 @@ from ortist.cli.sheet import Sheet
 from ortist.cli.streams import print_error, print_line
 from ortist.cli.vary import parse_value, parse_variations
 from ortist.engine import Engine, InputError
-from ortist.engine.engine import KERNELS
+from ortist.engine.graphs import KERNELS
 from ortist.engine.images import (
     MAX_PIXELS,
     MIN_SIDE,

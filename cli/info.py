@@ -14,7 +14,7 @@ from ortist.cli.parameters import ModelsFolder
 from ortist.cli.streams import print_json, print_line
 from ortist.engine import DeviceError
 from ortist.engine.artifacts import Artifacts, cache_directory
-from ortist.engine.engine import WINOGRAD_MIN_PIXELS
+from ortist.engine.graphs import WINOGRAD_MIN_PIXELS
 from ortist.engine.sessions import Device, import_runtime
 from ortist.models.files import reason
 from ortist.models.versions import installed_version

@@ -12,7 +12,7 @@ import typer
 
 from ortist.cli.outputs import FILES
 from ortist.cli.outputs.file import OutputFile
-from ortist.engine.engine import KERNELS
+from ortist.engine.graphs import KERNELS
 from ortist.engine.memory import parse_bytes
 from ortist.engine.options import OPTIONS, Option
 from ortist.engine.recipes import DEFAULT_RECIPE, find_recipe

@@ -31,7 +31,7 @@ from ortist.cli.settings import Settings, pictures_of
 from ortist.cli.sources import Sources, parse_regions
 from ortist.cli.streams import print_line
 from ortist.engine import InputError
-from ortist.engine.engine import KERNELS
+from ortist.engine.graphs import KERNELS
 from ortist.engine.images import OUTPUT_EXTENSIONS
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe
 

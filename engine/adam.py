@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ortist.engine.images import resize_tensor
-from ortist.engine.optimizer import State, Tensor
-
-_BLOCK = 1 << 15
-"""Elements worked on at a time, few enough to stay in a core's cache between operations."""
+from ortist.engine.optimizer import State, Tensor, in_size
+from ortist.engine.storage import IN_MEMORY, Storage, blocks
 
 
 class Adam:
@@ -23,6 +20,7 @@ class Adam:
         beta1: decay of the mean of the gradient.
         beta2: decay of the mean of its square.
         epsilon: added to the root of the second moment.
+        storage: where to keep what is of the picture's size.
     """
 
     accepted = True
@@ -36,77 +34,95 @@ class Adam:
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
+        storage: Storage = IN_MEMORY,
     ) -> None:
-        self.point = start
+        self.point: Tensor = storage.kept(start)
         self.learning_rate = learning_rate
         self._averaging = averaging
         self._beta1 = beta1
         self._beta2 = beta2
         self._epsilon = epsilon
         self._steps = 0
-        self._mean, self._square = np.zeros_like(start), np.zeros_like(start)
-        self._average = np.zeros_like(start) if averaging else None
+        self._storage = storage
+        self._mean, self._square = storage.zeros(start.shape), storage.zeros(start.shape)
+        self._average = storage.zeros(start.shape) if averaging else None
+        self._picture: Tensor | None = None  # as asked for since the last step
 
     @property
     def picture(self) -> Tensor:
         """The mean of the iterates, or the last one."""
         if self._average is None or not self._steps:
             return self.point
-        return self._average / np.float32(1 - self._averaging**self._steps)
+        if self._picture is None:
+            self._picture = self._storage.empty(self.point.shape)
+            weight = np.float32(1 - self._averaging**self._steps)
+            for seen, average in blocks(self._picture, self._average):
+                np.divide(average, weight, out=seen)
+        return self._picture
 
     def step(self, value: float, gradient: Tensor) -> bool:
         """Move ``point`` by one step; ``value`` is only looked at for being finite.
 
         Where float32 overflows, ``point`` is not finite, at the latest a step later.
         """
-        moved = np.empty_like(self.point)
+        moved: Tensor = self._storage.empty(self.point.shape)
         self._steps += 1
-        old, new, slope = self.point.reshape(-1), moved.reshape(-1), gradient.reshape(-1)
+        self._picture = None
+        finite = bool(np.isfinite(value))
         # Overflow shows in the result; a warning would add nothing.
         with np.errstate(over="ignore", invalid="ignore"):
-            for begin in range(0, old.size, _BLOCK):
-                part = slice(begin, begin + _BLOCK)
-                new[part] = self._moved(part, old[part], slope[part])
+            for new, old, slope, mean, square in blocks(
+                moved, self.point, gradient, self._mean, self._square
+            ):
+                np.subtract(old, self._change(slope, mean, square), out=new)
+                finite &= bool(np.isfinite(new).all())
             if self._average is not None:
-                self._average += np.float32(1 - self._averaging) * (moved - self._average)
+                for average, new in blocks(self._average, moved):
+                    average += np.float32(1 - self._averaging) * (new - average)
         self.point = moved
-        return bool(np.isfinite(value) and np.isfinite(moved).all())
+        return finite
 
     def state(self) -> State:
         """Return the iterate, the moments, the mean of the iterates and the number of steps."""
-        kept = {"point": self.point, "steps": np.array(self._steps)}
-        kept |= {"mean": self._mean.copy(), "square": self._square.copy()}
-        return kept if self._average is None else kept | {"average": self._average.copy()}
+        copied = {"mean": self._mean, "square": self._square}
+        if self._average is not None:
+            copied["average"] = self._average
+        copies = {name: self._storage.copy(array) for name, array in copied.items()}
+        return {"point": self.point, "steps": np.array(self._steps)} | copies
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: State, storage: Storage = IN_MEMORY) -> None:
         """Go on from a state of Adam with the same averaging."""
-        self.point, self._steps = state["point"], int(state["steps"])
+        self._storage, self._picture = storage, None
+        self.point, self._steps = storage.kept(state["point"]), int(state["steps"])
         if self._steps < 0:
             raise ValueError(f"steps is {self._steps}")
-        self._mean, self._square = state["mean"].copy(), state["square"].copy()
-        self._average = state["average"].copy() if self._averaging else None
+        self._mean, self._square = storage.copy(state["mean"]), storage.copy(state["square"])
+        self._average = storage.copy(state["average"]) if self._averaging else None
 
-    def _moved(self, part: slice, values: Tensor, gradient: Tensor) -> Tensor:
-        mean, square = self._mean.reshape(-1)[part], self._square.reshape(-1)[part]
+    def resize(self, width: int, height: int, storage: Storage = IN_MEMORY) -> None:
+        """Go on with a picture of another size: its moments are enlarged as it is.
+
+        Costs are means over positions, so a pixel's derivative goes down with their number.
+        """
+        ratio = np.float32(self.point.size / (3 * width * height))
+        self._storage, self._picture = storage, None
+        self.point = in_size(self.point, width, height, storage)
+        self._mean = in_size(self._mean, width, height, storage)
+        # Bilinear weights are positive, unlike cubic ones: a square must not get negative.
+        self._square = in_size(self._square, width, height, storage, linear=True)
+        for mean, square in blocks(self._mean, self._square):
+            mean *= ratio
+            np.multiply(np.maximum(square, 0), ratio**2, out=square)
+        if self._average is not None:
+            self._average = in_size(self._average, width, height, storage)
+
+    def _change(self, gradient: Tensor, mean: Tensor, square: Tensor) -> Tensor:
+        """Return what a block is lowered by, and move its moments."""
         mean += (1 - self._beta1) * (gradient - mean)
         square += (1 - self._beta2) * (gradient * gradient - square)
         # With m̂ = m/(1-β₁ᵗ) and v̂ = v/(1-β₂ᵗ) the step is -lr·m̂/(√v̂ + ε).
         scale = self.learning_rate / (1 - self._beta1**self._steps)
         root = np.sqrt(square / np.float32(1 - self._beta2**self._steps))
         root += np.float32(self._epsilon)
-        moved: Tensor = values - np.float32(scale) * mean / root
-        return moved
-
-    def resize(self, width: int, height: int) -> None:
-        """Go on with a picture of another size: its moments are enlarged as it is.
-
-        Costs are means over positions, so a pixel's derivative goes down with their number.
-        """
-        ratio = np.float32(self.point.size / (3 * width * height))
-        self.point = resize_tensor(self.point, width, height)
-        self._mean = resize_tensor(self._mean, width, height) * ratio
-        # Bilinear weights are positive, unlike cubic ones: a square must not get negative.
-        square = resize_tensor(self._square, width, height, linear=True)
-        self._square = np.maximum(square, 0) * ratio**2
-        if self._average is not None:
-            self._average = resize_tensor(self._average, width, height)
+        change: Tensor = np.float32(scale) * mean / root
+        return change

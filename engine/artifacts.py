@@ -76,6 +76,7 @@ class Choice:
             {part.name: shapes for part, shapes in stated.items()},
             {part.name: part.term.target_shapes(shapes) for part, shapes in stated.items()},
             {part.roots for part in self.parts if part.guide},
+            {part.name for part in self.parts if part.term.local},
         )
 
     @property

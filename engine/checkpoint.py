@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from ortist.engine.optimizer import State, part_of
 from ortist.engine.record import Record
+from ortist.engine.storage import BLOCK, IN_MEMORY, Storage, blocks, parts
 from ortist.models.errors import InputError
 from ortist.models.files import open_regular, reason, whole_file
 from ortist.models.json_values import Value, parse_json
@@ -76,16 +76,20 @@ class Checkpoint:
         arrays |= {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
         try:
             with whole_file(Path(path)) as stream:
-                np.savez(stream, allow_pickle=False, **arrays)
+                _write_arrays(stream, arrays)
         except (OSError, ValueError) as error:
             message = f"checkpoint '{os.fspath(path)}' cannot be written: {reason(error)}"
             raise InputError(message) from error
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str], storage: Storage = IN_MEMORY) -> Checkpoint:
     """Return what a file has that :meth:`Checkpoint.write` wrote, or anybody else.
 
     Of the file no more is made than it has bytes, and nothing in it is run.
+
+    Args:
+        path: of the file.
+        storage: makes the arrays.
 
     Raises:
         InputError: if it cannot be read or is no checkpoint.
@@ -99,7 +103,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise InputError(f"{label} cannot be read: {reason(error)}") from error
     with stream:
         try:
-            arrays = _read_arrays(stream)
+            arrays = _read_arrays(stream, storage)
             record, settings = (_json(arrays[name], label) for name in (_RECORD, _SETTINGS))
         except InputError:
             raise
@@ -115,7 +119,21 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     )
 
 
-def _read_arrays(stream: IO[bytes]) -> dict[str, NDArray[Any]]:
+def _write_arrays(stream: IO[bytes], arrays: State) -> None:
+    """Write an .npz file as ``np.savez`` does; what is in files takes the memory of a block."""
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, value in arrays.items():
+            array = np.asarray(value, order="C")
+            if array.dtype.kind not in _KINDS:
+                raise ValueError(f"{name} is an array of {array.dtype}")
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                header = np.lib.format.header_data_from_array_1_0(array)
+                np.lib.format.write_array_header_1_0(member, header)
+                for (block,) in blocks(array):
+                    member.write(block.tobytes())
+
+
+def _read_arrays(stream: IO[bytes], storage: Storage) -> dict[str, NDArray[Any]]:
     """Return the arrays of an .npz file; ValueError if it has more than its size."""
     size = stream.seek(0, os.SEEK_END)
     with zipfile.ZipFile(stream) as archive:
@@ -125,23 +143,30 @@ def _read_arrays(stream: IO[bytes]) -> dict[str, NDArray[Any]]:
             raise ValueError(f"accepted are up to {MAX_ARRAYS} arrays, not compressed")
         if sum(member.file_size for member in members) > size:
             raise ValueError("its parts have more bytes than it has")
-        return {
-            member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members
-        }
+        arrays = {}
+        for member in members:
+            with archive.open(member) as part:
+                name = member.filename.removesuffix(".npy")
+                arrays[name] = _array(part, member.file_size, storage)
+        return arrays
 
 
-def _array(data: bytes) -> NDArray[Any]:
+def _array(stream: IO[bytes], size: int, storage: Storage) -> NDArray[Any]:
     """Return the array of an .npy file, which must be as long as its header says."""
-    stream = io.BytesIO(data)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("an array has another format than 1.0")
     shape, fortran, kind = np.lib.format.read_array_header_1_0(stream)
-    values = data[stream.tell() :]
-    if kind.kind not in _KINDS or math.prod(shape) * kind.itemsize != len(values):
-        raise ValueError(f"an array of {kind} {list(shape)} has {len(values)} bytes")
-    if not values:
+    left = size - stream.tell()
+    if kind.kind not in _KINDS or math.prod(shape) * kind.itemsize != left:
+        raise ValueError(f"an array of {kind} {list(shape)} has {left} bytes")
+    if not left:
         return np.empty(shape, kind)
-    return np.frombuffer(values, kind).reshape(shape, order="F" if fortran else "C")
+    # Numbers and texts by themselves are not worth a file.
+    values = (storage if shape else IN_MEMORY).empty((left,), np.uint8)
+    for part in parts(left, BLOCK, values):
+        data = stream.read(part.stop - part.start)
+        values[part] = np.frombuffer(data, np.uint8)
+    return values.view(kind).reshape(shape, order="F" if fortran else "C")
 
 
 def _json(array: NDArray[Any], label: str) -> Value:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import threading
+import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.artifacts import Artifacts, Choice
-from ortist.engine.evaluators import Fused, Pieces
+from ortist.engine.background import awaited, in_background
+from ortist.engine.graphs import KERNELS, Graphs
 from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.kept import Kept
-from ortist.engine.memory import check_memory, checked_limit
+from ortist.engine.memory import available_bytes, check_memory, checked_limit
 from ortist.engine.metrics import Activations, Metrics, measure
-from ortist.engine.objective import Evaluate, Objective, matches, weighted_parts
+from ortist.engine.objective import Objective, matches, weighted_parts
+from ortist.engine.objectives import FUSED, Objectives
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import OPTIONS, Options
 from ortist.engine.pace import PROBE_STEPS, Effort
-from ortist.engine.peaks import peak_bytes
+from ortist.engine.peaks import fitting_tile, peak_bytes
 from ortist.engine.pictures import (
     Pictures,
     Region,
@@ -35,38 +36,25 @@ from ortist.engine.plan import Plan
 from ortist.engine.record import Record, inputs_of, installed_versions, option_values
 from ortist.engine.results import Result, Step
 from ortist.engine.run import Run
-from ortist.engine.scales import Scale
-from ortist.engine.scene import Pixels, Scene
-from ortist.engine.sessions import Device, Graph
+from ortist.engine.scales import Scale, in_tiles
+from ortist.engine.scene import Division, Pixels, Scene
+from ortist.engine.sessions import Device
 from ortist.engine.starts import read_start, starting_picture
+from ortist.engine.storage import Storage
 from ortist.engine.targets import (
-    Measuring,
     Memory,
-    masked_parts,
     mixed,
-    settle_targets,
 )
+from ortist.engine.tiles import checked_side, halo_of
+from ortist.engine.tiling import Tiling
 from ortist.engine.values import Whole, check_choice, check_layers
-from ortist.export.costs.term import Part
-from ortist.models.errors import CanceledError, InputError, shown
-from ortist.models.keys import Kind
+from ortist.models.errors import InputError, shown
 from ortist.models.layers import IMAGE, POOLINGS
-from ortist.models.winograd import WINOGRAD_BLOCK
 
 if TYPE_CHECKING:
-    import onnxruntime
+    pass
 
 T = TypeVar("T")
-KERNELS = ("auto", "direct", "winograd")
-WINOGRAD_MIN_PIXELS = 128 * 128
-"""Below, transforming the kernels takes longer than the faster steps save."""
-FUSED: tuple[Kind, ...] = ("gradient",)
-PIECES: tuple[Kind, ...] = ("compare", "pullback")
-"""The graphs that a run needs beside those that measure, by how it evaluates J."""
-MAX_GRAPHS = 8
-"""Graphs kept ready."""
-_PATIENCE = 0.05
-"""Seconds between two looks at whether a run was canceled."""
 PACE = (
     "optimizer",
     "content_cost",
@@ -78,26 +66,6 @@ PACE = (
     "terms",
 )
 """Options by which evaluations in one size take more or less time."""
-SMALL_PIXELS = 128 * 128
-"""Graphs for larger pictures are not kept for the next one.
-
-They hold memory for as long as they live, a gigabyte at a million pixels; loading one again takes a
-tenth of a second.
-"""
-
-
-class _Choices(NamedTuple):
-    """What the graphs of a run are made for.
-
-    Attributes:
-        j: those that J is evaluated by.
-        plain: that by which content and styles are measured.
-        masked: that by which styles are measured that count in part.
-    """
-
-    j: Choice
-    plain: Choice
-    masked: Choice
 
 
 class Engine:
@@ -117,12 +85,15 @@ class Engine:
         kept_styles: how many styles, in one size each, to keep the targets of for runs to come; at
             a million pixels one may take 150 MB.
         memory: most bytes that a run may take, as :attr:`Plan.peak_bytes` tells it; by default what
-            the machine can give when it starts, see :mod:`ortist.engine.memory`.
+            the machine can give when it is planned, see :mod:`ortist.engine.memory`. Pictures that
+            take more are painted in tiles, which takes twice the time and gives the same.
+        tile: most rows and columns of a tile, a multiple of 64, 0 for none; by default the largest
+            that the memory allows, if it does not allow all of the picture.
 
     Raises:
         DeviceError: if the device cannot be used here.
-        InputError: for an unknown kernel, a number of styles that is none, or a limit that is no
-            number above 0.
+        InputError: for an unknown kernel, a number of styles that is none, a limit that is no
+            number above 0, or a tile that cannot be.
         ArtifactError: if the models folder has no readable manifest.
     """
 
@@ -135,19 +106,20 @@ class Engine:
         pieces: bool = False,
         kept_styles: int = 0,
         memory: float | None = None,
+        tile: int | None = None,
     ) -> None:
         check_choice("kernel", kernel, KERNELS)
         self._kernel = kernel
         self._memory = checked_limit(memory)
-        self._kinds = PIECES if pieces else FUSED
-        self._optimized: tuple[Kind, ...] = ("measure", "pullback") if pieces else FUSED
+        self._tile = None if tile is None else checked_side(tile)
+        self._pieces = pieces
         self._device = Device(device, threads)
         self._artifacts = Artifacts(Path(models) if models is not None else None)
-        # For where derived ones cannot be kept in files.
-        self._models = lru_cache(MAX_GRAPHS)(self._artifacts.graph)
-        self._graphs: Kept[tuple[Kind, Choice], Graph] = Kept(MAX_GRAPHS)
+        optimized = ("measure", "pullback") if pieces else FUSED
+        self._graphs = Graphs(self._device, self._artifacts, kernel, optimized)
         kept_styles = Whole(0).accepted("kept_styles", kept_styles)
-        self._styles: Memory | None = Kept(kept_styles) if kept_styles else None
+        styles: Memory | None = Kept(kept_styles) if kept_styles else None
+        self._objectives = Objectives(self._graphs, pieces, styles)
 
     @property
     def provider(self) -> str:
@@ -220,8 +192,7 @@ class Engine:
             )
         options = read_start(options)
         pictures = read_pictures(content, style, options, regions, protect)
-        scales = pictures.scales(options)
-        peak = peak_bytes(scales, pictures.style_pixels, options, self._block, pictures.division)
+        scales, peak = self._cut(pictures, options)
         return Plan(
             scales,
             options,
@@ -260,7 +231,8 @@ class Engine:
             provider=self.provider,
             threads=self._device.threads,
             kernel=self._kernel,
-            pieces=self._kinds == PIECES,
+            pieces=self._pieces,
+            tile=self._tile or 0,
             models=self._artifacts.digest,
         )
 
@@ -275,18 +247,43 @@ class Engine:
         # The first evaluation has memory to get.
         return median(steps[1:] or steps)
 
+    def _cut(self, pictures: Pictures, options: Options) -> tuple[tuple[Scale, ...], int]:
+        """Return the scales, in tiles where the memory asks for it, and the bytes they take."""
+        whole, halo = pictures.scales(options), self._halo(options, pictures.division)
+
+        def peak(tile: int) -> int:
+            block, division = self._graphs.block, pictures.division
+            scales = in_tiles(whole, tile, halo)
+            return peak_bytes(scales, pictures.style_pixels, options, block, division, halo)
+
+        tile = self._tile
+        if tile is None:
+            tile = fitting_tile(self._limit, peak)
+        return in_tiles(whole, tile, halo), peak(tile)
+
+    def _halo(self, options: Options, division: Division) -> int:
+        return halo_of(weighted.part for weighted in weighted_parts(options, division))
+
+    @property
+    def _limit(self) -> float:
+        """Most bytes that a run may take now."""
+        if self._memory is not None:
+            return self._memory
+        # What a GPU takes of the machine's memory was not measured.
+        return available_bytes() if self._device.is_cpu else math.inf
+
     def _run(
         self, pictures: Pictures, scales: tuple[Scale, ...], options: Options, peak: int
     ) -> Run:
         if self._device.is_cpu or self._memory is not None:
-            # What a GPU takes of the machine's memory was not measured.
             check_memory(peak, self._memory, scales[-1].width, scales[-1].height)
-        parts = [weighted.part for weighted in weighted_parts(options, pictures.division)]
-        for scale in scales:
-            choices = self._choices(scale.pixels, options, parts)
-            kinds = [(kind, choices.j) for kind in self._kinds]
-            for kind, choice in (("measure", choices.plain), *kinds):
-                self._models(kind, choice.of_kind(kind))
+        division, halo = pictures.division, self._halo(options, pictures.division)
+        tilings = [
+            Tiling(scale.tile, halo, Storage(mapped=True)) if scale.tile else None
+            for scale in scales
+        ]
+        for scale, tiling in zip(scales, tilings, strict=True):
+            self._objectives.find(scale.pixels, options, division, tiling)
         run_options = self._device.new_run()
         # Each size is asked for several times, one after the other.
         at = lru_cache(1)(lambda scale: pictures.at(scale.width, scale.height))
@@ -296,15 +293,16 @@ class Engine:
             query = None
             if painted is not None and matches(options):
                 query = mixed(scene.content, painted, scales[index - 1])
-            work = _in_background(lambda: self._objective(scene, options, run_options, query))
-            return _awaited(work, lambda: run_options.terminate)
+            more = run_options, query, tilings[index]
+            work = in_background(lambda: self._objectives.make(scene, options, *more))
+            return awaited(work, lambda: run_options.terminate)
 
         return Run(
             scales,
             objective_at,
             lambda index: at(scales[index]).canvas,
             starting_picture(at(scales[0]), options, self._artifacts.mean),
-            len(parts),
+            len(weighted_parts(options, pictures.division)),
             options,
             lambda: setattr(run_options, "terminate", True),
         )
@@ -354,112 +352,9 @@ class Engine:
     def _activations(self, pictures: Sequence[Pixels], pooling: str) -> Activations:
         """Return what gives the activations of pictures of such sizes by one graph."""
         largest = max(pixels.shape[0] * pixels.shape[1] for pixels in pictures)
-        graph = self._graph("features", Choice.of(pooling), largest)
+        graph = self._graphs.get("features", Choice.of(pooling), largest)
         return lambda pixels, layers: graph.run(layers, {IMAGE: to_tensor(pixels)})
 
-    def _objective(
-        self,
-        scene: Scene,
-        options: Options,
-        run_options: onnxruntime.RunOptions | None = None,
-        query: Tensor | None = None,
-    ) -> Objective:
-        weighted = weighted_parts(options, scene.division)
-        parts = [one.part for one in weighted]
-        choices = self._choices(scene.pixels, options, parts)
-        canvas, styles = scene.content, [style.pixels for style in scene.styles]
-
-        def graph(kind: Kind, choice: Choice, *pictures: Tensor) -> Graph:
-            largest = max(picture.shape[2] * picture.shape[3] for picture in pictures)
-            found = self._graph(kind, choice, largest)
-            return found.within(run_options or self._device.new_run())
-
-        loading = _in_background(lambda: [graph(k, choices.j, canvas) for k in self._kinds])
-        plain = graph("measure", choices.plain, canvas, *styles)
-        masked = None
-        if any(style.mask is not None for style in scene.styles):
-            masked = graph("measure", choices.masked, *styles)
-        ending = run_options or self._device.new_run()
-        measuring = Measuring(
-            plain,
-            masked,
-            options.guides,
-            self._styles,
-            choices.plain,
-            self._device.threads,
-            lambda: ending.terminate,
-        )
-        constants = settle_targets(measuring, parts, scene, options, query)
-        evaluate: Evaluate
-        graphs = loading.result()
-        if self._kinds == FUSED:
-            evaluate = Fused(graphs[0], constants, canvas)
-        else:
-            same = choices.plain == choices.j
-            measure = plain if same else graph("measure", choices.j, canvas)
-            evaluate = Pieces(measure, graphs[0], graphs[1], constants, canvas)
-        return Objective(evaluate, weighted, options, scene.canvas)
-
-    def _choices(self, pixels: int, options: Options, parts: Sequence[Part]) -> _Choices:
-        """Return what graphs a picture of so many pixels is painted with."""
-        block, plain = self._block(pixels), dict.fromkeys(part.plain for part in parts)
-        return _Choices(
-            *(
-                Choice.of(options.pooling, own, block, rescaled=options.rescaled)
-                for own in (parts, list(plain), masked_parts(parts))
-            )
-        )
-
-    def _block(self, pixels: int) -> int:
-        """Return the block size for a picture of so many pixels, 0 for plain convolutions."""
-        if self._kernel == "auto":
-            worth_it = self._device.is_cpu and pixels >= WINOGRAD_MIN_PIXELS
-            return WINOGRAD_BLOCK if worth_it else 0
-        return WINOGRAD_BLOCK if self._kernel == "winograd" else 0
-
-    def _graph(self, kind: Kind, choice: Choice, pixels: int) -> Graph:
-        """Return a graph for pictures of so many pixels; small ones share the last ones used."""
-        choice = choice.of_kind(kind)
-        if pixels > SMALL_PIXELS:
-            return self._load(kind, choice, pixels)
-        return self._graphs.get((kind, choice), lambda: self._load(kind, choice, SMALL_PIXELS))
-
-    def _load(self, kind: Kind, choice: Choice, pixels: int) -> Graph:
-        return self._device.load(
-            self._models(kind, choice),
-            self._artifacts.weights(),
-            choice.interface(kind),
-            lambda names: self._artifacts.transformed_kernels(names, choice.key.block),
-            label=self._artifacts.origin(kind, choice),
-            # What runs just a few times is not worth the time of optimizing it, nor is comparing,
-            # which gets no faster.
-            as_written=choice.key.block > 0 or kind not in self._optimized,
-            pixels=pixels,
-        )
-
-
-def _in_background(call: Callable[[], T]) -> Future[T]:
-    """Start a call in a thread of its own and return what it will return."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:
-            future.set_exception(error)
-
-    # Not an executor: those stop when the main thread ends, though others still paint.
-    threading.Thread(target=run).start()
-    return future
-
-
-def _awaited(work: Future[T], canceled: Callable[[], bool]) -> T:
-    """Return what is worked on; where that is canceled, do not wait for what cannot be."""
-    while True:
-        try:
-            return work.result(timeout=_PATIENCE)
-        except TimeoutError:
-            if work.done():  # it is an error of the work itself
-                raise
-            if canceled():
-                raise CanceledError("the run was canceled") from None
+    def _objective(self, scene: Scene, options: Options, tiling: Tiling | None = None) -> Objective:
+        """Return J for a scene."""
+        return self._objectives.make(scene, options, tiling=tiling)

@@ -10,6 +10,7 @@ from ortist.engine.lbfgs import HISTORY
 from ortist.engine.options import Options
 from ortist.engine.scales import Scale
 from ortist.engine.scene import WHOLE, Division
+from ortist.engine.tiles import GRID, crop_pixels
 
 _PEAKS = {
     ("winograd", "gram"): {
@@ -47,6 +48,10 @@ in jumps: the runtime takes memory in pieces that double.
 """
 _FIRST_GUIDE, _OTHER_GUIDES, _PROTECTED = 700.0, 500.0, 600.0
 """Bytes for each pixel that the first area with a mask takes, any other, and protection."""
+_IN_TILES = 60.0
+"""Bytes for each pixel of a picture that is painted in tiles."""
+MIN_SIDE, MAX_SIDE = 128, 2048
+"""Of the tiles that are chosen: with smaller ones most of the work is for what is beside them."""
 _MEASURING = 290e6, 1180.0
 """Bytes of a process that measures a style, and those for each of its pixels."""
 
@@ -57,6 +62,7 @@ def peak_bytes(
     options: Options,
     block_at: Callable[[int], int],
     division: Division = WHOLE,
+    halo: int = 0,
 ) -> int:
     """Return the resident memory of a process that paints this, at its peak, on a CPU.
 
@@ -66,20 +72,42 @@ def peak_bytes(
         options: how to paint.
         block_at: returns the block size for a number of pixels, 0 for plain convolutions.
         division: of the picture.
+        halo: pixels that are seen beside a tile.
     """
     guides = _FIRST_GUIDE + _OTHER_GUIDES * (division.guided - 1) if division.guided else 0.0
     if division.protected is not None and options.content_cost == "neighbors":
         guides += _PROTECTED
     # Adam's three pictures are among what was measured.
     pairs = HISTORY if options.optimizer == "lbfgs" else 0
-    peaks = [
-        _measured("winograd" if block_at(scale.pixels) else "direct", options, scale.pixels)
-        + 2 * min(pairs, scale.steps) * 3 * np.dtype(np.float32).itemsize * scale.pixels
-        + guides * scale.pixels
-        for scale in scales
-    ]
+
+    def peak(scale: Scale) -> float:
+        kernel = "winograd" if block_at(scale.pixels) else "direct"
+        if scale.tile:
+            crop = crop_pixels(scale.tile, halo)
+            own = _measured(kernel, options, crop) + guides * crop
+            return own + _IN_TILES * max(scale.pixels, style_pixels)
+        remembered = 2 * min(pairs, scale.steps) * 3 * np.dtype(np.float32).itemsize
+        return _measured(kernel, options, scale.pixels) + (remembered + guides) * scale.pixels
+
     base, each = _MEASURING
-    return round(max(*peaks, base + each * style_pixels))
+    measuring = 0.0 if any(scale.tile for scale in scales) else base + each * style_pixels
+    return round(max(measuring, *map(peak, scales)))
+
+
+def fitting_tile(limit: float, peak: Callable[[int], float]) -> int:
+    """Return the largest tile that a run in so many bytes can have, 0 if it needs none.
+
+    Args:
+        limit: bytes.
+        peak: returns those that it takes with a tile.
+
+    Returns:
+        The smallest one there is if none is small enough.
+    """
+    if peak(0) <= limit:
+        return 0
+    fitting = (side for side in range(MAX_SIDE, GRID, -GRID) if peak(side) <= limit)
+    return next(fitting, MIN_SIDE)
 
 
 def _measured(kernel: str, options: Options, pixels: int) -> float:

@@ -35,6 +35,11 @@ class Plan:
         return self.scales[-1].width, self.scales[-1].height
 
     @property
+    def tile(self) -> int:
+        """Most rows and columns of the tiles of the largest scale, 0 if it is painted whole."""
+        return self.scales[-1].tile
+
+    @property
     def evaluations(self) -> int:
         """Evaluations of the cost and its gradient in all."""
         return sum(scale.steps for scale in self.scales)

@@ -24,7 +24,7 @@ from ortist.models.files import digest_regular, reason
 from ortist.models.json_values import SHA256, Value, parse_json
 from ortist.models.versions import installed_version
 
-FORMAT = 1
+FORMAT = 2
 MAX_CHARACTERS = 1_000_000
 """Of a record in JSON; most have some 2000."""
 MAX_INPUTS = 1000
@@ -81,6 +81,7 @@ class Record:
         threads: CPU threads.
         kernel: how convolutions are computed, as :class:`Engine` is told.
         pieces: likewise.
+        tile: most rows and columns of the tiles that it is painted in, 0 for none.
         models: sha256 of the manifest of the models, which has those of all their files.
     """
 
@@ -91,6 +92,7 @@ class Record:
     threads: int
     kernel: str
     pieces: bool
+    tile: int
     models: str
 
     def to_value(self) -> dict[str, Any]:
@@ -127,6 +129,7 @@ class Record:
             threads=fields["threads"].integer(1),
             kernel=fields["kernel"].text(),
             pieces=fields["pieces"].one_of((False, True)),
+            tile=fields["tile"].integer(0),
             models=fields["models"].matching(SHA256, "64 hexadecimal digits"),
         )
 
@@ -322,6 +325,7 @@ def _machine(record: Record) -> dict[str, Any]:
         "threads": record.threads,
         "kernel": record.kernel,
         "pieces": record.pieces,
+        "tile": record.tile,
     }
 
 

@@ -30,6 +30,7 @@ from ortist.engine.options import Options
 from ortist.engine.results import Costs, Result, Step
 from ortist.engine.scales import Scale
 from ortist.engine.starts import GRAIN_STEPS, grained
+from ortist.engine.storage import IN_MEMORY, Storage, blocks
 
 SHAKING = 16.0
 """Standard deviation of the noise with which sizes of gradients are measured, in pixel values."""
@@ -62,6 +63,8 @@ class Run(Iterator[Step], AsyncIterable[Step]):
         parts: how many costs J is the sum of.
         options: how to optimize.
         cancel: ends the evaluation under way.
+        storage_at: returns where pictures, and what the optimizer keeps of their size, are at a
+            scale, given its number. That does not change what comes out.
 
     Raises:
         NonFiniteCostError: by a step, if there is no finite picture to go on from; carries the last
@@ -78,6 +81,7 @@ class Run(Iterator[Step], AsyncIterable[Step]):
         parts: int,
         options: Options,
         cancel: Callable[[], None],
+        storage_at: Callable[[int], Storage] = lambda index: IN_MEMORY,
     ) -> None:
         self.scales = scales
         self.history: list[Costs] = []
@@ -90,18 +94,19 @@ class Run(Iterator[Step], AsyncIterable[Step]):
         self._canvas_at = canvas_at
         self._canvas = canvas_at(0)
         self._parts = parts
-        self._start = start  # of the scale
+        self._storage_at = storage_at
+        self._start = storage_at(0).kept(start)  # of the scale
         self._options = options
         names = ("alpha", "beta", "learning_rate")
         self._schedules = {name: options.schedule(name) for name in names}
         self._total = sum(scale.steps for scale in scales)
-        self._optimizer = _make(options, start)
+        self._optimizer = _make(options, self._start, storage_at(0))
         self._objective: Objective | None = None
         self._factors: NDArray[np.float64] | None = None
         self._iteration = 0
         self._scale = 0
         self._left = scales[0].steps
-        self._last_good, self._last_good_step = start, 0
+        self._last_good, self._last_good_step = self._start, 0
 
     def __aiter__(self) -> AsyncIterator[Step]:
         """Iterate over the same steps with ``async for``; the event loop is free meanwhile.
@@ -181,13 +186,14 @@ class Run(Iterator[Step], AsyncIterable[Step]):
                 raise ValueError(f"it has {left} steps left at scale {scale + 1}")
             self._check_pictures(state, self.scales[scale])
             optimizer = copy.copy(self._optimizer)  # which stays as it is if this fails
-            optimizer.restore(part_of(state, _OPTIMIZER))
+            storage = self._storage_at(scale)
+            optimizer.restore(part_of(state, _OPTIMIZER), storage)
             iteration, seconds = int(state["iteration"]), float(state["seconds"])
             if not 0 <= iteration <= self._total:
                 raise ValueError(f"it is at step {iteration}")
             history = [_costs(costs) for costs in json.loads(str(state["history"]))]
-            last_good, last_good_step = state["last_good"], int(state["last_good_step"])
-            start = state["start"]
+            last_good_step = int(state["last_good_step"])
+            last_good, start = (storage.kept(state[name]) for name in ("last_good", "start"))
         except _UNREADABLE as error:
             raise InputError(f"the state is not one of this run: {error}") from error
         self._optimizer, self._iteration = optimizer, iteration
@@ -220,10 +226,11 @@ class Run(Iterator[Step], AsyncIterable[Step]):
         self._left = scale.steps
         self._canvas = self._canvas_at(self._scale)
         optimizer = self._optimizer
-        optimizer.resize(scale.width, scale.height)
+        storage = self._storage_at(self._scale)
+        optimizer.resize(scale.width, scale.height, storage)
         if self._options.optimizer == "lbfgs" and scale.steps >= GRAIN_STEPS:
             # The picture stays without it until the first step.
-            optimizer.point = grained(optimizer.point, self._options.seed)
+            optimizer.point = grained(optimizer.point, self._options.seed, storage)
         self._start = self._last_good = optimizer.picture
         self._last_good_step = self._iteration
 
@@ -234,7 +241,8 @@ class Run(Iterator[Step], AsyncIterable[Step]):
             self._objective = self._objective_at(self._scale, painted)
             if self._options.normalize:
                 if self._factors is None:
-                    shaken = _shaken(self._start, self._options.seed)
+                    storage = self._storage_at(self._scale)
+                    shaken = _shaken(self._start, self._options.seed, storage)
                     self._factors = self._objective.balancing_factors(shaken)
                 self._objective.factors = self._factors
         return self._objective
@@ -270,10 +278,11 @@ class Run(Iterator[Step], AsyncIterable[Step]):
         )
 
 
-def _make(options: Options, start: Tensor) -> Optimizer:
+def _make(options: Options, start: Tensor, storage: Storage) -> Optimizer:
     if options.optimizer == "lbfgs":
-        return LBFGS(start)
-    return Adam(start, options.schedule("learning_rate").at(0.0), options.averaging)
+        return LBFGS(start, storage)
+    rate = options.schedule("learning_rate").at(0.0)
+    return Adam(start, rate, options.averaging, storage=storage)
 
 
 def _costs(values: Mapping[str, Any]) -> Costs:
@@ -285,7 +294,11 @@ def _costs(values: Mapping[str, Any]) -> Costs:
     return Costs(**values)
 
 
-def _shaken(picture: Tensor, seed: int) -> Tensor:
+def _shaken(picture: Tensor, seed: int, storage: Storage) -> Tensor:
     """Return a picture with noise: at the content itself the content cost has no derivative."""
-    noise = np.random.default_rng(seed).normal(0, SHAKING, picture.shape)
-    return picture + noise.astype(np.float32)
+    generator = np.random.default_rng(seed)
+    shaken: Tensor = storage.empty(picture.shape)
+    for new, old in blocks(shaken, picture):
+        new[:] = generator.normal(0, SHAKING, new.size)
+        new += old
+    return shaken

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ortist.engine.images import MIN_SIDE
 from ortist.engine.options import Options
+from ortist.engine.tiles import crop_pixels
 
 GROWTH = 2.0
 """Ratio of the sides of one scale to those of the one before."""
@@ -28,11 +30,19 @@ pixels say, lose what there is of the content.
 
 @dataclass(frozen=True)
 class Scale:
-    """A size and the number of evaluations spent on it."""
+    """A size and the number of evaluations spent on it.
+
+    Attributes:
+        width: in pixels.
+        height: likewise.
+        steps: evaluations.
+        tile: most rows and columns of the tiles that it is painted in; 0 if that is as a whole.
+    """
 
     width: int
     height: int
     steps: int
+    tile: int = 0
 
     @property
     def pixels(self) -> int:
@@ -67,6 +77,18 @@ def plan_scales(width: int, height: int, options: Options) -> tuple[Scale, ...]:
         factor = GROWTH**-index
         scales.append(Scale(round(width * factor), round(height * factor), end - begin))
     return tuple(reversed(scales))
+
+
+def in_tiles(scales: Sequence[Scale], tile: int, halo: int) -> tuple[Scale, ...]:
+    """Return scales to be painted in tiles, those that are larger than one.
+
+    Args:
+        scales: of a run.
+        tile: most rows and columns of a tile; 0 for none.
+        halo: pixels that are seen beside it.
+    """
+    largest = crop_pixels(tile, halo) if tile else math.inf
+    return tuple(replace(scale, tile=tile) if scale.pixels > largest else scale for scale in scales)
 
 
 def _count(longer: int, options: Options) -> int:

@@ -298,8 +298,10 @@ def _check_interface(session: onnxruntime.InferenceSession, expected: Interface)
     """Raise ValueError unless a graph has what is expected, and asks for no more."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     _check_tensors("input", inputs, expected.inputs)
+    _check_tensors("input", inputs, expected.integers, "int64")
     _check_tensors("output", outputs, expected.outputs)
-    for name in (value.name for value in inputs if value.name not in expected.inputs):
+    known = {*expected.inputs, *expected.integers}
+    for name in (value.name for value in inputs if value.name not in known):
         lowered = expected.block and (is_map(name, expected.block) or transformed_layer(name))
         if not (lowered or name.startswith(expected.more_inputs)):
             raise ValueError(f"input {shown(name)} is unknown")
@@ -311,16 +313,16 @@ def _check_interface(session: onnxruntime.InferenceSession, expected: Interface)
         raise ValueError(f"{COSTS_KEY} is {shown(costs)}, expected {' '.join(expected.costs)}")
 
 
-def _check_tensors(what: str, found: Sequence[Any], expected: Shapes) -> None:
-    """Raise ValueError unless there are float32 tensors of these names and shapes."""
+def _check_tensors(what: str, found: Sequence[Any], expected: Shapes, kind: str = "float") -> None:
+    """Raise ValueError unless there are tensors of these names, shapes and kind of elements."""
     values = {value.name: value for value in found}
     for name, shape in expected.items():
         if name not in values:
             raise ValueError(f"{what} {name} is missing")
         value = values[name]
-        if value.type != "tensor(float)" or not _fits(value.shape, shape):
+        if value.type != f"tensor({kind})" or not _fits(value.shape, shape):
             actual = f"{value.type} {shown(value.shape)}"
-            raise ValueError(f"{what} {name} is {actual}, expected tensor(float) {list(shape)}")
+            raise ValueError(f"{what} {name} is {actual}, expected tensor({kind}) {list(shape)}")
 
 
 def _fits(shape: Sequence[int | str | None], expected: Shape) -> bool:

@@ -6,6 +6,7 @@ import math
 import mmap
 import os
 import tempfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from ortist.models.errors import OrtistError
 from ortist.models.files import reason
+
+BLOCK = 1 << 16
+"""Elements worked on at a time, few enough to stay in a core's cache between operations."""
 
 
 class Storage:
@@ -55,6 +59,20 @@ class Storage:
         """Return an array of zeros; raises as :meth:`empty`."""
         return self.empty(shape, dtype) if self.mapped else np.zeros(shape, dtype)
 
+    def copy(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a copy, contiguous; raises as :meth:`empty`."""
+        copied = self.empty(array.shape, array.dtype)
+        for new, old in blocks(copied, array):
+            new[:] = old
+        return copied
+
+    def kept(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return an array itself, or a copy in a file if it is not in one but is to be.
+
+        Raises as :meth:`empty`.
+        """
+        return self.copy(array) if self.mapped and _mapping(array) is None else array
+
 
 IN_MEMORY = Storage()
 
@@ -64,10 +82,51 @@ def release(*arrays: NDArray[Any]) -> None:
 
     Arrays in memory, and systems where this cannot be asked for, are left alone.
     """
-    for array in arrays:
-        base: Any = array
-        while isinstance(base, np.ndarray):
-            base = base.base
-        memory = base.obj if isinstance(base, memoryview) else base
-        if isinstance(memory, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            memory.madvise(mmap.MADV_DONTNEED)
+    _release(_mappings(arrays))
+
+
+def parts(length: int, step: int, *arrays: NDArray[Any]) -> Iterator[slice]:
+    """Yield the parts of ``length`` in order, ``step`` long, and release arrays after each."""
+    mappings = _mappings(arrays)
+    for begin in range(0, length, step):
+        yield slice(begin, min(begin + step, length))
+        _release(mappings)
+
+
+def blocks(*arrays: NDArray[Any]) -> Iterator[list[NDArray[Any]]]:
+    """Yield the same elements of arrays of one size, flat, a block at a time.
+
+    The arrays are released after each block. Those to write to must be contiguous.
+    """
+    flat = [array.reshape(-1) for array in arrays]
+    for part in parts(flat[0].size, BLOCK, *arrays):
+        yield [array[part] for array in flat]
+
+
+def bands(*pictures: NDArray[Any]) -> Iterator[slice]:
+    """Yield slices of the rows of pictures (..., H, W) of one size, about a block at a time.
+
+    The pictures are released after each.
+    """
+    height, width = pictures[0].shape[-2:]
+    return parts(height, max(1, BLOCK // max(1, width)), *pictures)
+
+
+def _mapping(array: NDArray[Any]) -> mmap.mmap | None:
+    """Return the file that an array is in; None if it is in memory."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    memory = base.obj if isinstance(base, memoryview) else base
+    return memory if isinstance(memory, mmap.mmap) else None
+
+
+def _mappings(arrays: Sequence[NDArray[Any]]) -> list[mmap.mmap]:
+    found = (_mapping(array) for array in arrays)
+    return [mapping for mapping in found if mapping is not None]
+
+
+def _release(mappings: Sequence[mmap.mmap]) -> None:
+    for mapping in mappings:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED)

@@ -24,6 +24,8 @@ from ortist.models.layers import IMAGE
 
 Statistics: TypeAlias = Mapping[str, Tensor]
 """By the names ``<part>/<statistic>``, of parts without guides."""
+Measure: TypeAlias = Callable[[Sequence[Part], Tensor, Mapping[str, Tensor]], dict[str, Tensor]]
+"""Returns what parts measure of a picture, float32 (1, 3, H, W), given its guides."""
 PAINTED = 0.1
 """Share of what was painted in what styles are matched with.
 
@@ -62,8 +64,8 @@ class Measuring:
     """By what statistics are measured.
 
     Attributes:
-        plain: the measure graph of parts without guides.
-        masked: that of :func:`masked_parts`, if a style has a mask.
+        plain: measures parts without guides.
+        masked: measures :func:`masked_parts`, if a style has a mask.
         reach: of masks, one of :data:`~ortist.engine.guides.REACHES`.
         memory: what is known of styles, by what they are and by which graphs they are measured.
         key: tells the graphs from others.
@@ -71,8 +73,8 @@ class Measuring:
         canceled: asked whether to give up looking.
     """
 
-    plain: Graph
-    masked: Graph | None = None
+    plain: Measure
+    masked: Measure | None = None
     reach: str = Options.guides
     memory: Memory | None = None
     key: Hashable = None
@@ -81,7 +83,7 @@ class Measuring:
 
     def of(self, parts: Sequence[Part], picture: Tensor) -> Statistics:
         """Return what parts measure of a picture all of which counts."""
-        return _measured(self.plain, [part.plain for part in parts], picture, {})
+        return self.plain([part.plain for part in parts], picture, {})
 
     def of_style(self, parts: Sequence[Part], style: Style) -> Styled:
         """Return what parts measure of a style, of what counts of it if they can be guided."""
@@ -96,7 +98,7 @@ class Measuring:
         if mask is None or self.masked is None:
             return self.of(parts, style.pixels)
         found = {part.roots: roots(at_layer(mask, part.layer, self.reach)) for part in guided}
-        masked = _measured(self.masked, guided, style.pixels, found)
+        masked = self.masked(guided, style.pixels, found)
         whole = [part for part in parts if not _can_be_guided(part)]
         own = {name.replace(f"@{STYLE}/", "/"): value for name, value in masked.items()}
         return {**self.of(whole, style.pixels), **own}
@@ -187,14 +189,14 @@ def mixed(content: Tensor, painted: Tensor, before: Scale) -> Tensor:
     return content + np.float32(PAINTED) * (painted - coarse)
 
 
-def _measured(
-    graph: Graph, parts: Sequence[Part], picture: Tensor, more: Mapping[str, Tensor]
+def measured(
+    graph: Graph, parts: Sequence[Part], picture: Tensor, guides: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return what the parts measure of a picture, given the guides that the graph takes."""
+    """Return what parts measure of a whole picture, given the guides that the graph takes."""
     prefixes = tuple(f"{part.name}/" for part in parts)
     names = [name for name in graph.outputs if name.startswith(prefixes)]
     image = {IMAGE: picture}
-    return graph.run(names, {**image, **graph.layout(image), **more}) if names else {}
+    return graph.run(names, {**image, **graph.layout(image), **guides}) if names else {}
 
 
 def _weighted(part: Part, seen: Statistics, weights: Mapping[str, Tensor]) -> Statistics:

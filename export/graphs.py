@@ -6,6 +6,11 @@ With s the statistics of a picture x, s = measure(x), and J = Σ weight·cost(s,
     compare    s, targets, weights → costs, dJ/ds      nothing of the size of a picture but s itself
     pullback   x, dJ/ds → dJ/dx                        the chain rule through what measures
     gradient   x, targets, weights → costs, dJ/dx      all of it at once, activations computed once
+
+Of a picture in tiles, t, each with what its network sees beside it, the first two are
+
+    measure_tile    t, which part of t counts → s of that part
+    pullback_tile   t, dJ/ds, targets of what is compared by position → dJ/dt
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from ortist.export.builder import GraphBuilder, prune
 from ortist.export.costs.term import Part, Shape
@@ -22,7 +27,7 @@ from ortist.export.lowering import lower
 from ortist.export.operators import expand
 from ortist.export.order import put_in_order
 from ortist.models.errors import InputError, shown
-from ortist.models.interface import COSTS, COSTS_KEY, GRADIENT, SLOPE, TARGET, WEIGHTS
+from ortist.models.interface import COSTS, COSTS_KEY, GRADIENT, SLOPE, TARGET, WEIGHTS, WINDOW
 from ortist.models.layers import IMAGE
 
 
@@ -69,6 +74,62 @@ def pullback_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     return model
 
 
+def measure_tile_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
+    """Return the graph that measures a part of a picture: a tile's without what is beside it.
+
+    Inputs: ``image``, of which sides and window begin at multiples of the stride of the deepest
+    layer; ``window``, what to measure of it, int64 (2, 2), top and left, bottom and right, in
+    pixels; guides, those of parts that are ``local`` of all of the image, others of the window.
+    Outputs as in :func:`measure_graph`.
+    """
+    builder = GraphBuilder(features)
+    window = builder.add_input(WINDOW, [2, 2], TensorProto.INT64)
+    statistics: dict[str, str] = {}
+    for part in parts:
+        if part.term.local:
+            for name, tensor in part.term.measure(*_of(builder, part)).items():
+                cut = _cut(builder, tensor, window, part.term.stride(part.layer, name))
+                statistics[f"{part.name}/{name}"] = cut
+        else:
+            statistics |= _measured_within(builder, part, window)
+    return _with_statistics(builder, statistics)[0]
+
+
+def pullback_tile_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
+    """Return the graph that carries derivatives on to a tile, and compares what is ``local``.
+
+    Inputs: ``image``; guides; each ``slope/<statistic>`` of parts that are not local; of those that
+    are the targets, and ``weights``, float32 (number of these,). Output: ``gradient``, of Σ ⟨slope,
+    statistic⟩ + Σ weight·cost, shaped as ``image``.
+    """
+    near = [part for part in parts if part.term.local]
+    far = [part for part in parts if not part.term.local]
+    _, shapes = _measuring(features, parts)
+    far_shapes = {
+        f"{part.name}/{name}": shape for part in far for name, shape in part.own(shapes).items()
+    }
+    *_, compared = _comparing(features, far, far_shapes)
+    builder = GraphBuilder(features)
+    kind = builder.element_type(IMAGE)
+    statistics = _measured(builder, parts)
+    for name, tensor in statistics.items():
+        builder.op("Identity", tensor, name=name)
+    given = {name: far_shapes[name] for name in compared}
+    slopes = {name: f"{SLOPE}/{name}" for name in compared}
+    held: list[str] = []
+    if near:
+        held = _costs(builder, kind, near, statistics, shapes)
+        slopes[COSTS] = WEIGHTS
+        given[COSTS] = [len(near)]
+    _set_outputs(builder, kind, given)
+    prune(builder.model)
+    inferred = GraphBuilder(builder.model)
+    slopes = {name: title for name, title in slopes.items() if depends(inferred, name, IMAGE, held)}
+    model = vjp(inferred.model, slopes, {IMAGE: GRADIENT}, held=held, expanded=False)
+    prune(model, [GRADIENT])
+    return model
+
+
 def gradient_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:
     """Return the training artifact: the graph that computes all costs and the gradient of J.
 
@@ -87,6 +148,8 @@ GRAPHS: dict[str, Callable[[ModelProto, Sequence[Part]], ModelProto]] = {
     "compare": compare_graph,
     "pullback": pullback_graph,
     "gradient": gradient_graph,
+    "measure_tile": measure_tile_graph,
+    "pullback_tile": pullback_tile_graph,
 }
 """Kind of graph to the function that makes it of a features graph and the parts of J.
 
@@ -129,8 +192,14 @@ def _of(builder: GraphBuilder, part: Part) -> tuple[Any, ...]:
 def _measuring(features: ModelProto, parts: Sequence[Part]) -> tuple[ModelProto, dict[str, Shape]]:
     """Return the measure graph and the shapes of its statistics, which inference finds."""
     builder = GraphBuilder(features)
+    return _with_statistics(builder, _measured(builder, parts))
+
+
+def _with_statistics(
+    builder: GraphBuilder, statistics: Mapping[str, str]
+) -> tuple[ModelProto, dict[str, Shape]]:
+    """Return the graph with statistics as its outputs, and their shapes."""
     kind = builder.element_type(IMAGE)
-    statistics = _measured(builder, parts)
     for statistic, tensor in statistics.items():
         builder.op("Identity", tensor, name=statistic)
     _set_outputs(builder, kind, dict.fromkeys(statistics))
@@ -139,6 +208,40 @@ def _measuring(features: ModelProto, parts: Sequence[Part]) -> tuple[ModelProto,
     shapes = {name: _shape(inferred, name) for name in statistics}
     _set_outputs(inferred, kind, shapes)
     return inferred.model, shapes
+
+
+def _measured_within(builder: GraphBuilder, part: Part, window: str) -> dict[str, str]:
+    """Append what a part measures of a window; return the tensors by the names of statistics."""
+    stride = part.term.stride(part.layer, "")
+    found: dict[str, str] = {}
+    for overlap in {(0, 0), *part.term.overlap.values()}:
+        _, layer, *roots = _of(builder, part)
+        cut = _cut(builder, layer, window, stride, overlap)
+        for name, tensor in part.term.measure(builder, cut, *roots).items():
+            if part.term.overlap.get(name, (0, 0)) == overlap:
+                found[f"{part.name}/{name}"] = tensor
+    return found
+
+
+def _cut(
+    builder: GraphBuilder,
+    tensor: str,
+    window: str,
+    stride: int,
+    overlap: tuple[int, int] = (0, 0),
+) -> str:
+    """Append what a map (1, C, H, W) has within a window, and beyond it by the overlap."""
+    sides = builder.op("Div", window, builder.integers(stride)) if stride > 1 else window
+    begin, end = (
+        builder.op("Gather", sides, builder.constant(index, "int64"), axis=0) for index in (0, 1)
+    )
+    if overlap != (0, 0):
+        end = builder.op("Add", end, builder.integers(*overlap))
+    cut = builder.op("Slice", tensor, begin, end, builder.integers(2, 3))
+    channels = (builder.shape(tensor) or (1, None))[1]
+    sizes = [f"{cut}:rows", f"{cut}:columns"]
+    builder.state_shape(cut, [1, channels, *sizes], builder.element_type(IMAGE))
+    return cut
 
 
 def _comparing(
@@ -166,6 +269,23 @@ def _compared(
     shapes: Mapping[str, Shape],
 ) -> tuple[str, list[str]]:
     """Append all costs and J; return J, by name, and what to hold when differentiating it."""
+    held = _costs(builder, kind, parts, statistics, shapes)
+    weights = builder.add_input(WEIGHTS, [len(parts)], kind)
+    total = builder.op("ReduceSum", builder.op("Mul", COSTS, weights), keepdims=0, name="total")
+    _set_outputs(builder, kind, {COSTS: [len(parts)]})
+    names = " ".join(part.name for part in parts)
+    builder.model.metadata_props.add(key=COSTS_KEY, value=names)
+    return total, held
+
+
+def _costs(
+    builder: GraphBuilder,
+    kind: int,
+    parts: Sequence[Part],
+    statistics: Mapping[str, str],
+    shapes: Mapping[str, Shape],
+) -> list[str]:
+    """Append all costs as a vector of that name; return what to hold when differentiating it."""
     costs: list[str] = []
     held: list[str] = []
     for part in parts:
@@ -177,13 +297,8 @@ def _compared(
         costs.append(comparison.cost)
         held += comparison.held
     _check_costs(builder.model, dict(zip((part.name for part in parts), costs, strict=True)))
-    weights = builder.add_input(WEIGHTS, [len(parts)], kind)
-    vector = builder.op("Concat", *costs, axis=0, name=COSTS)
-    total = builder.op("ReduceSum", builder.op("Mul", vector, weights), keepdims=0, name="total")
-    _set_outputs(builder, kind, {COSTS: [len(parts)]})
-    names = " ".join(part.name for part in parts)
-    builder.model.metadata_props.add(key=COSTS_KEY, value=names)
-    return total, held
+    builder.op("Concat", *costs, axis=0, name=COSTS)
+    return held
 
 
 def _check_costs(model: ModelProto, costs: Mapping[str, str]) -> None:

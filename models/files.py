@@ -114,7 +114,7 @@ def find_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: Bytes) -> None:
     """Write a file whole or not at all, as :func:`whole_file` does."""
     with whole_file(path) as stream:
         stream.write(data)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ortist.models.keys import GraphKey, Kind
 from ortist.models.layers import IMAGE, IMAGE_CHANNELS, LAYER_CHANNELS
 
 COSTS, GRADIENT, WEIGHTS = "costs", "gradient", "weights"
+WINDOW = "window"
+"""What of a tile counts: int64 (2, 2), top and left, bottom and right, in pixels of the tile."""
 TARGET, SLOPE, GUIDE = "target", "slope", "guide"
 """What the names of targets, of derivatives of J by statistics, and of guides begin with.
 
@@ -36,6 +38,7 @@ class Interface:
         more_outputs: the same for outputs.
         block: the block size of lowered graphs, 0 of others.
         costs: the names that the metadata entry :data:`COSTS_KEY` lists, in order.
+        integers: shapes of inputs that are int64.
     """
 
     inputs: Shapes
@@ -44,6 +47,7 @@ class Interface:
     more_outputs: tuple[str, ...] = ()
     block: int = 0
     costs: tuple[str, ...] = ()
+    integers: Shapes = field(default_factory=dict)
 
 
 def interface(
@@ -52,6 +56,7 @@ def interface(
     statistics: Mapping[str, Shapes],
     targets: Mapping[str, Shapes],
     guides: Iterable[str] = (),
+    local: Collection[str] = (),
 ) -> Interface:
     """Return the interface of a graph.
 
@@ -61,6 +66,7 @@ def interface(
         statistics: the shapes of the statistics of each part that states them, by its name.
         targets: those of its targets.
         guides: names of all guides.
+        local: names of the parts whose costs are means over positions.
     """
     image: Shapes = {IMAGE: _PICTURE}
     if kind == "features":
@@ -84,6 +90,16 @@ def interface(
         return Interface(taken, {**costs, **slopes}, more + more_targets, more_slopes, 0, parts)
     if kind == "pullback":
         return Interface({**guided, **slopes}, gradient, more_slopes, (), key.block)
+    if kind == "measure_tile":
+        window: Shapes = {WINDOW: (2, 2)}
+        return Interface(guided, measured, (), more, key.block, integers=window)
+    if kind == "pullback_tile":
+        near = {part: shapes for part, shapes in targets.items() if part in local}
+        far = {part: shapes for part, shapes in statistics.items() if part not in local}
+        taken = {**guided, **_named(far, f"{SLOPE}/"), **_named(near, f"{TARGET}/")}
+        if local:
+            taken[WEIGHTS] = (len(local),)
+        return Interface(taken, gradient, more_targets + more_slopes, (), key.block)
     taken = {**guided, **weights, **compared}
     return Interface(taken, {**costs, **gradient}, more_targets, (), key.block, parts)
 

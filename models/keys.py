@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-Kind = Literal["features", "measure", "compare", "pullback", "gradient"]
+Kind = Literal[
+    "features", "measure", "compare", "pullback", "gradient", "measure_tile", "pullback_tile"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BLOCKS = (0, 4, 6)
 """0 stands for plain convolutions, the others for Winograd's with blocks of that size."""

@@ -29,3 +29,17 @@ def channels_of(layer: str) -> int:
 def block_of(layer: str) -> int:
     """Return the block of ``layer``, 1 to 5; sides there are 2**(block - 1) times smaller."""
     return int(layer[4])
+
+
+def stride_of(layer: str) -> int:
+    """Return how many pixels a side of a position of ``layer`` stands for."""
+    return 1 if layer == IMAGE else 2 ** (block_of(layer) - 1)
+
+
+def reach_of(layer: str) -> int:
+    """Return how many pixels beyond those that a position of ``layer`` stands for it sees.
+
+    Each 3×3 convolution on the way sees one position further; 2×2 poolings see none.
+    """
+    before = () if layer == IMAGE else LAYERS[: LAYERS.index(layer) + 1]
+    return sum(stride_of(name) for name in before)

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ortist.engine.adam import Adam
+from ortist.engine.storage import BLOCK, IN_MEMORY, Storage
 
 Tensor = NDArray[np.float32]
 
@@ -115,3 +116,40 @@ def test_the_moments_are_carried_to_another_size() -> None:
     # Four times the pixels have a quarter of the derivative each: the step stays as long.
     adam.step(1.0, np.full((1, 3, 16, 16), 0.25, np.float32))
     np.testing.assert_allclose(before[0, 0, 0, 0] - adam.point, 2.0, rtol=1e-4)
+
+
+def pictures(storage: Storage, averaging: float) -> list[Tensor]:
+    """Those of 15 steps, with another size and a state from another place amid them."""
+    random = np.random.default_rng(0)
+    small = random.uniform(0, 255, (1, 3, 90, 121)).astype(np.float32)
+    adam = Adam(small, 2.0, averaging, storage=storage)
+    found = []
+    for count in range(15):
+        if count == 5:
+            adam.resize(241, 180, storage)
+            assert adam.point.size > BLOCK
+        if count == 11:
+            other = Adam(small, 2.0, averaging, storage=storage)
+            other.restore({name: value.copy() for name, value in adam.state().items()}, storage)
+            adam = other
+        assert adam.step(1.0, random.normal(0, 1, adam.point.shape).astype(np.float32))
+        found += [adam.point, adam.picture]
+    return found
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_in_files_it_takes_the_same_steps(averaging: float) -> None:
+    files = pictures(Storage(mapped=True), averaging)
+    for one, other in zip(pictures(IN_MEMORY, averaging), files, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_mean_that_was_handed_out_is_not_written_to() -> None:
+    adam = Adam(START, 2.0, 0.9)
+    handed = []
+    for gradient in GRADIENTS:
+        adam.step(1.0, gradient)
+        assert adam.picture is adam.picture
+        handed.append((adam.picture, adam.picture.copy()))
+    for picture, before in handed:
+        np.testing.assert_array_equal(picture, before)

@@ -22,6 +22,7 @@ from test_cli import CONTENT, STYLE, Outcome, files, process
 from ortist.cli import main
 from ortist.engine import Engine, InputError, Options
 from ortist.engine.checkpoint import Checkpoint, read_checkpoint
+from ortist.engine.storage import IN_MEMORY, Storage
 
 RANDOM = np.random.default_rng(8)
 OPTIONS = Options(size=24, steps=4, scales=1)
@@ -351,13 +352,27 @@ def same(arrays: Any, others: Any) -> bool:
     )
 
 
-def test_a_file_has_all_that_was_written(checkpoint: Checkpoint, tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", [IN_MEMORY, Storage(mapped=True)])
+def test_a_file_has_all_that_was_written(
+    checkpoint: Checkpoint, tmp_path: Path, storage: Storage
+) -> None:
     checkpoint.write(tmp_path / "c.npz")
-    back = read_checkpoint(tmp_path / "c.npz")
+    back = read_checkpoint(tmp_path / "c.npz", storage)
     assert back.record.differences(checkpoint.record) == []
     assert back.settings == checkpoint.settings
     assert same(back.state, checkpoint.state)
     assert same(back.files, checkpoint.files)
+
+
+def test_a_file_is_what_numpy_reads(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    arrays = np.arange(12, dtype=">i2").reshape(3, 4), np.zeros((70_000, 2), order="F")
+    files = {"sides": arrays[0], "columns": arrays[1], "text": np.array("ä"), "rows": arrays[0].T}
+    Checkpoint(checkpoint.record, {}, {}, files).write(tmp_path / "c.npz")
+    with np.load(tmp_path / "c.npz") as back:
+        assert same({name: back[f"files/{name}"] for name in files}, files)
+    assert same(read_checkpoint(tmp_path / "c.npz").files, files)
+    with pytest.raises(InputError, match="cannot be written: files/a is an array of object"):
+        Checkpoint(checkpoint.record, {}, {}, {"a": np.array([{}])}).write(tmp_path / "c.npz")
 
 
 def test_a_file_that_is_cut_or_changed_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 from ortist.cli import main
 from ortist.cli.stylize import stylize
 from ortist.engine import LAYERS, Engine, Options
-from ortist.engine.engine import WINOGRAD_MIN_PIXELS
+from ortist.engine.graphs import WINOGRAD_MIN_PIXELS
 from ortist.engine.images import read_image, write_image
 from ortist.engine.options import OPTIMIZERS, OPTIONS
 from ortist.models.winograd import WINOGRAD_BLOCK

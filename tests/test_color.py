@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from ortist.engine import Engine, Options
 from ortist.engine.canvas import Canvas
-from ortist.engine.color import gray, luma, matched_luma, recolored, with_chroma
+from ortist.engine.color import gray, gray_slope, luma, matched_luma, recolored, with_chroma
 from ortist.engine.images import resize_image, to_image, to_tensor
+from ortist.engine.storage import BLOCK, IN_MEMORY, Storage
 
 RANDOM = np.random.default_rng(0)
 CONTENT = RANDOM.integers(0, 256, (24, 32, 3), np.uint8)
@@ -62,6 +63,27 @@ def test_the_network_sees_gray_where_only_luma_is_painted() -> None:
     gradient = RANDOM.normal(size=point.shape).astype(np.float32)
     product = np.sum(seen.astype(np.float64) * gradient)
     assert np.sum(point.astype(np.float64) * canvas.pulled(gradient)) == pytest.approx(product)
+
+
+@pytest.mark.parametrize("storage", [IN_MEMORY, Storage(mapped=True)])
+def test_bands_of_a_canvas_are_those_of_the_formula(storage: Storage) -> None:
+    content, point = RANDOM.uniform(0, 255, (2, 1, 3, 230, 300)).astype(np.float32)
+    mask = RANDOM.uniform(0, 1, (230, 300)).astype(np.float32)
+    assert mask.size > BLOCK
+    canvas = Canvas(content, "luminance", mask, storage)
+    seen = gray(content) + mask * (gray(point) - gray(content))
+    np.testing.assert_array_equal(canvas.seen(point), seen)
+    np.testing.assert_array_equal(canvas.pulled(point), gray_slope(point * mask))
+    np.testing.assert_array_equal(
+        canvas.picture(point), with_chroma(np.clip(seen, 0, 255), content)
+    )
+
+
+def test_a_canvas_that_changes_nothing_gives_back_the_same_array() -> None:
+    point = to_tensor(CONTENT)
+    for canvas in (Canvas(), Canvas(point, "match")):
+        assert canvas.seen(point) is canvas.pulled(point) is canvas.picture(point) is point
+    assert Canvas(point, "after").seen(point) is point
 
 
 @pytest.mark.parametrize("masked", [False, True])

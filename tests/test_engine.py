@@ -512,7 +512,7 @@ def test_a_provider_that_does_not_start_is_an_error_or_gives_way_to_the_cpu(
 
 
 def test_a_run_that_fails_is_one_line(engine: Engine) -> None:
-    graph = engine._graph("features", Choice.of("average"), CONTENT.size)
+    graph = engine._graphs.get("features", Choice.of("average"), CONTENT.size)
     with pytest.raises(OrtistError, match=r"cannot run .*average-features\.onnx: ") as caught:
         graph.run(["conv1_1"], {"image": np.zeros((3, 24, 32), np.float32)})
     assert "\n" not in str(caught.value)
@@ -543,19 +543,19 @@ def test_a_run_can_be_canceled_before_it_has_begun() -> None:
 
 
 def test_the_graphs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ortist.engine.engine.MAX_GRAPHS", 2)
+    monkeypatch.setattr("ortist.engine.graphs.MAX_GRAPHS", 2)
     engine = Engine("cpu", 1)
     for pooling in POOLINGS:
         engine.activations(CONTENT, ["conv1_1"], pooling)
     engine.stylize(CONTENT, STYLE, replace(SHORT, steps=1))
-    assert {kind for kind, _ in engine._graphs._slots} == {"measure", "gradient"}
+    assert {kind for kind, _ in engine._graphs._kept._slots} == {"measure", "gradient"}
 
 
 def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ortist.engine.engine.SMALL_PIXELS", 24 * 32 - 1)
+    monkeypatch.setattr("ortist.engine.graphs.SMALL_PIXELS", 24 * 32 - 1)
     engine = Engine("cpu", 1)
     alive = weakref.WeakSet[Graph]()
-    load = engine._load
+    load = engine._graphs.load
 
     def watched(kind: Kind, choice: Choice, pixels: int) -> Graph:
         # Of the graphs of the scale before, none is left when those of the next are loaded.
@@ -564,12 +564,12 @@ def test_graphs_for_large_pictures_go_with_their_run(monkeypatch: pytest.MonkeyP
         alive.add(graph)
         return graph
 
-    monkeypatch.setattr(engine, "_load", watched)
+    monkeypatch.setattr(engine._graphs, "load", watched)
     engine.activations(CONTENT, ["conv1_1"])
     assert not alive
     steps = engine.iterate(CONTENT, STYLE, replace(SHORT, steps=4, scales=2, width=64, height=48))
     assert [step.scale for step in steps] == [1, 1, 2, 2]
-    assert not engine._graphs._slots
+    assert not engine._graphs._kept._slots
     del steps
     assert not alive
 
@@ -613,7 +613,7 @@ def test_sparing_memory_makes_no_difference_to_the_picture(
         return [engine.stylize(CONTENT, STYLE, options).image for engine in engines]
 
     plain = pictures()
-    monkeypatch.setattr("ortist.engine.engine.SMALL_PIXELS", 0)
+    monkeypatch.setattr("ortist.engine.graphs.SMALL_PIXELS", 0)
     monkeypatch.setattr("ortist.engine.sessions.FEW_PIXELS", 0)
     monkeypatch.setattr("ortist.engine.sessions.MANY_PIXELS", 0)
     assert np.array_equal(plain, pictures())
@@ -621,7 +621,7 @@ def test_sparing_memory_makes_no_difference_to_the_picture(
 
 def test_a_graph_that_failed_to_load_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine("cpu", 1)
-    load = engine._load
+    load = engine._graphs.load
     attempts = []
 
     def failing_once(kind: Kind, choice: Choice, pixels: int) -> Graph:
@@ -630,7 +630,7 @@ def test_a_graph_that_failed_to_load_is_tried_again(monkeypatch: pytest.MonkeyPa
             raise ArtifactError("not now")
         return load(kind, choice, pixels)
 
-    monkeypatch.setattr(engine, "_load", failing_once)
+    monkeypatch.setattr(engine._graphs, "load", failing_once)
     with pytest.raises(ArtifactError, match="not now"):
         engine.activations(CONTENT, ["conv1_1"])
     assert "conv1_1" in engine.activations(CONTENT, ["conv1_1"])

@@ -27,6 +27,7 @@ from ortist.engine.images import (
     fit_size,
     read_image,
     resize_image,
+    resize_tensor,
     source,
     to_image,
     to_tensor,
@@ -652,6 +653,20 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -
         write_image(np.zeros((2, 16_384, 3), np.uint8), path)
     assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_tensors_are_resized_as_pillow_does_into_a_given_array() -> None:
+    tensor = np.random.default_rng(0).uniform(0, 255, (1, 2, 30, 40)).astype(np.float32)
+    out = np.zeros((1, 2, 300, 400), np.float32)
+    assert resize_tensor(tensor, 400, 300, out=out) is out
+    for channel, plane in zip(tensor[0], out[0], strict=True):
+        whole = Image.fromarray(channel).resize((400, 300), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(plane, np.asarray(whole))
+    np.testing.assert_array_equal(resize_tensor(tensor, 400, 300), out)
+    same = np.zeros_like(tensor)
+    assert resize_tensor(tensor, 40, 30) is tensor
+    assert resize_tensor(tensor, 40, 30, out=same) is same
+    np.testing.assert_array_equal(same, tensor)
 
 
 def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "kind": (
         lambda m: m["graphs"][1].update(kind="costs"),
         "graphs[1].kind is 'costs', accepted is one of features, measure, compare, pullback, "
-        "gradient",
+        "gradient, measure_tile, pullback_tile",
     ),
     "unknown layer": (
         lambda m: m["graphs"][1].update(parts=["gram/conv6_1"]),

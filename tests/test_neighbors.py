@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -23,6 +24,7 @@ from ortist.engine.scales import Scale
 from ortist.engine.scene import Area, Scene, Style
 from ortist.engine.storage import IN_MEMORY, Storage
 from ortist.engine.targets import PAINTED, Measuring, mixed, settle_targets
+from ortist.engine.targets import measured as measure_whole
 from ortist.export.costs.neighbors import (
     COARSEST,
     DIRECTIONS,
@@ -59,8 +61,8 @@ def all_columns(parts: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]
 
 
 def measuring(engine: Engine) -> Measuring:
-    choice = engine._choices(10_000, NEIGHBORS, PARTS).plain
-    return Measuring(engine._graph("measure", choice, 10_000))
+    choice = engine._graphs.choices(10_000, NEIGHBORS, PARTS).plain
+    return Measuring(partial(measure_whole, engine._graphs.get("measure", choice, 10_000)))
 
 
 def whole(targets: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

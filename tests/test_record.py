@@ -141,7 +141,7 @@ def test_what_cannot_be_recorded_is_refused(engine: Engine, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": 2}, "format is 2, accepted is 1"),
+        ({"format": 1}, "format is 1, accepted is 2"),
         ({"threads": True}, "threads is True, accepted is a whole number from 1"),
         ({"inputs": [{}]}, r"inputs\[0\] has no 'role'"),
         ({"inputs": [{"role": "content", "name": 1, "sha256": "0"}]}, "accepted is a text"),

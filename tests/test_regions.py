@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ortist.engine.objective import weighted_parts
 from ortist.engine.pictures import read_pictures
 from ortist.engine.scene import Area, Division, Scene, Style
 from ortist.engine.targets import Measuring, Statistics, settle_targets
+from ortist.engine.targets import measured as measure_whole
 from ortist.export.costs.term import Part
 
 Pixels = NDArray[np.uint8]
@@ -199,8 +201,10 @@ def targets_of(here: Scene, options: Options) -> Tensor:
     """Return the neighbor targets as columns, (C, h, w)."""
     engine = Engine("cpu", 1)
     parts = [weighted.part for weighted in weighted_parts(options, here.division)]
-    choice = engine._choices(here.pixels, options, parts).plain
-    measuring = Measuring(engine._graph("measure", choice, here.pixels))
+    choice = engine._graphs.choices(here.pixels, options, parts).plain
+    measuring = Measuring(
+        partial(measure_whole, engine._graphs.get("measure", choice, here.pixels))
+    )
     found = settle_targets(measuring, parts, here, options)
     finer = [found[f"target/neighbors/image/{layer}"][0] for layer in ("conv1_1", "conv3_1")]
     return np.concatenate(finer)

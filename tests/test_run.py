@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from ortist.engine import CanceledError, Engine, InputError, NonFiniteCostError, Options
 from ortist.engine import run as run_module
 from ortist.engine.run import Run
-from ortist.engine.starts import GRAIN, GRAIN_STEPS
+from ortist.engine.scene import Area, Scene, Style
+from ortist.engine.starts import GRAIN, GRAIN_STEPS, grained, starting_picture
+from ortist.engine.storage import BLOCK, IN_MEMORY, Storage
 
 Pixels = NDArray[np.uint8]
 RANDOM = np.random.default_rng(8)
@@ -205,7 +207,9 @@ def test_what_could_not_make_detail_of_noise_gets_none(
     choice: str, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(run_module, "grained", lambda picture, seed: asked.append(seed) or picture)
+    monkeypatch.setattr(
+        run_module, "grained", lambda picture, seed, storage: asked.append(seed) or picture
+    )
     grown(choice, steps)
     assert asked == []
     grown("lbfgs", GRAIN_STEPS)
@@ -243,3 +247,88 @@ def test_a_state_that_would_fail_later_is_refused(name: str, value: object) -> N
         run.restore({**state, name: value})
     run.restore(state)
     next(run)
+
+
+def kept_in(storage: Storage, choice: str) -> Run:
+    """A run that keeps its pictures there."""
+    run = resumed(choice)
+    run._storage_at = lambda scale: storage
+    run.restore(run.state())
+    return run
+
+
+@pytest.mark.parametrize("choice", ["lbfgs", "adam", "adam, normalized"])
+def test_a_run_in_files_has_the_same_steps(choice: str) -> None:
+    run, other = kept_in(IN_MEMORY, choice), kept_in(Storage(mapped=True), choice)
+    for count in range(STEPS):
+        one, two = next(run), next(other)
+        assert one.total == two.total
+        np.testing.assert_array_equal(one.pixels, two.pixels)
+        if count % 4 == 2:  # in other processes, as it were
+            for each in (run, other):
+                each.restore({name: value.copy() for name, value in each.state().items()})
+
+
+def test_pictures_of_steps_stay() -> None:
+    for choice in ("lbfgs", "adam"):
+        steps = [(step, step.pixels.copy()) for step in kept_in(Storage(mapped=True), choice)]
+        for step, pixels in steps:
+            np.testing.assert_array_equal(step.pixels, pixels)
+
+
+def test_equal_pictures_are_one_array() -> None:
+    run = resumed("adam", averaging=0.0, init="content", scales=1)
+    assert run._start is run._optimizer.point
+    before = next(run).pixels
+    assert next(run).pixels is run.picture
+    assert run._last_good is before
+
+
+HEIGHT, WIDTH = 260, 270
+"""More than a block, and not a number of blocks."""
+
+
+def start_of(init: str, storage: Storage) -> NDArray[np.float32]:
+    content = np.random.default_rng(0).uniform(0, 255, (1, 3, HEIGHT, WIDTH)).astype(np.float32)
+    scene = Scene(content, [Area("", [Style(content / 2), Style(content[:, ::-1])])])
+    return starting_picture(scene, Options(init=init, seed=3), MEAN, storage)
+
+
+MEAN = (100.0, 110.0, 120.0)
+
+
+@pytest.mark.parametrize("storage", [IN_MEMORY, Storage(mapped=True)])
+def test_noise_is_that_of_one_draw(storage: Storage) -> None:
+    """Blocks do not change the numbers."""
+    shape = (1, 3, HEIGHT, WIDTH)
+    assert HEIGHT * WIDTH > BLOCK
+    color = np.array(MEAN, np.float32).reshape(1, 3, 1, 1)
+    content = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    ratio = np.float32(Options.noise_ratio)
+
+    def random() -> np.random.Generator:
+        return np.random.default_rng(3)
+
+    def same(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+        np.testing.assert_array_equal(actual, expected)
+
+    same(start_of("uniform", storage), random().uniform(0, 255, shape).astype(np.float32))
+    normal = random().normal(0, 64, shape).astype(np.float32)
+    same(start_of("normal", storage), color + normal)
+    uniform = random().uniform(-20, 20, shape).astype(np.float32)
+    same(start_of("noise", storage), ratio * (uniform + color) + (1 - ratio) * content)
+    gray = random().normal(0, GRAIN, (1, 1, HEIGHT, WIDTH)).astype(np.float32)
+    same(grained(content, 3, storage), np.clip(content + gray, 0, 255))
+    shaken = random().normal(0, run_module.SHAKING, shape).astype(np.float32)
+    same(run_module._shaken(content, 3, storage), content + shaken)
+
+
+def test_colored_noise_is_that_of_one_draw() -> None:
+    shape = (1, 3, HEIGHT, WIDTH)
+    content = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    colors = np.concatenate([content[0] / 2, content[0, ::-1]], axis=1).reshape(3, -1)
+    values, vectors = np.linalg.eigh(np.cov(colors.astype(np.float64)))
+    noise = np.random.default_rng(3).normal(0, 1, shape)
+    expected = np.einsum("ij,njhw->nihw", vectors * np.sqrt(values), noise)
+    expected += colors.mean(axis=1, dtype=np.float64).reshape(1, 3, 1, 1)
+    np.testing.assert_allclose(start_of("style", IN_MEMORY), expected, rtol=0, atol=1e-3)

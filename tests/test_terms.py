@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ortist.engine.objective import Evaluation, weighted_parts
 from ortist.engine.optimizer import Tensor
 from ortist.engine.scene import Area, Scene, Style
 from ortist.engine.targets import Measuring, settle_targets
+from ortist.engine.targets import measured as measure_whole
 from ortist.export.builder import GraphBuilder
 from ortist.export.costs import STATISTICS, TERMS
 from ortist.export.costs.term import Comparison, Part, Shape, Term
@@ -71,14 +73,16 @@ def test_pieces_compute_what_the_fused_graph_does(
     options = Options(statistic=statistic, pooling=pooling, tv=20)
     engine = Engine("cpu", 2, kernel=kernel, pieces=True)
     parts = [weighted.part for weighted in weighted_parts(options)]
-    choice = engine._choices(43 * 57, options, parts).j
+    choice = engine._graphs.choices(43 * 57, options, parts).j
     measure, compare, pullback, gradient = (
-        engine._graph(kind, choice, 43 * 57)
+        engine._graphs.get(kind, choice, 43 * 57)
         for kind in ("measure", "compare", "pullback", "gradient")
     )
     styles = [Style(to_tensor(STYLE), 0.75), Style(to_tensor(CONTENT), 0.25)]
     scene = Scene(to_tensor(CONTENT), [Area("", styles)])
-    targets = settle_targets(Measuring(measure), choice.parts, scene, options)
+    targets = settle_targets(
+        Measuring(partial(measure_whole, measure)), choice.parts, scene, options
+    )
     weights = np.linspace(1, 3, len(choice.parts)).astype(np.float32)
     expected, slope = Fused(gradient, targets, IMAGE)(IMAGE, weights)
     costs, found = Pieces(measure, compare, pullback, targets, IMAGE)(IMAGE, weights)

@@ -63,7 +63,7 @@ def read_comment(
         InputError: if the file is missing, cannot be read, or is not a picture.
     """
     label = label_of(source, "image")
-    with identify(encoded(source, label, max_pixels), label) as image:
+    with encoded(source, label, max_pixels) as stream, identify(stream, label) as image:
         try:
             return _text(_find_comment(image))
         except DECODE_ERRORS:  # damaged EXIF

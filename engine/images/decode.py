@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,9 @@ from PIL import Image, PngImagePlugin
 
 from ortist.engine.errors import InputError
 from ortist.engine.images.profiles import find_conversion
+from ortist.engine.images.segments import Segments, find_segments, to_8_bits
+from ortist.engine.images.tensors import row_bands
+from ortist.engine.storage import IN_MEMORY, Storage, release
 
 # What Pillow's readers raise on damaged data (it documents OSError and SyntaxError only).
 DECODE_ERRORS = (
@@ -36,29 +40,37 @@ _UPPER_BYTES = "RGB;16B"
 _STRETCHED = {"L;2": 85, "L;4": 17}
 """By what samples of 2 and 4 bits are multiplied."""
 
-_STRIP_PIXELS = 1 << 20
-"""How many are converted at once."""
+_NOT_IN_EVERY_PILLOW = ("lzma", "zstd", "webp")
+"""Compressions of TIFF."""
 
 _ORIENTATION_TAG = 0x0112
 _Turn = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-_UPRIGHT: dict[int, _Turn] = {
+_AS_STORED: dict[int, _Turn] = {
+    1: lambda pixels: pixels,
     2: np.fliplr,
     3: partial(np.rot90, k=2),
     4: np.flipud,
     5: lambda pixels: pixels.swapaxes(0, 1),
-    6: partial(np.rot90, k=-1),
+    6: np.rot90,
     7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
-    8: np.rot90,
+    8: partial(np.rot90, k=-1),
 }
-"""EXIF orientation to what turns the picture upright."""
+"""EXIF orientation to a view of the upright picture in which it is as in the file."""
+_ON_ITS_SIDE = (5, 6, 7, 8)
+
+_Part = tuple[slice, slice, Image.Image, Image.Image | None]
+"""Rows and columns of a picture, their colors as L, CMYK or RGB, and their alpha as L or None."""
 
 
-def decode(image: Image.Image, label: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+def decode(
+    image: Image.Image, label: str, storage: Storage = IN_MEMORY
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Return a picture in sRGB, laid on white where it is transparent, and its alpha channel.
 
     Args:
         image: what Pillow makes of the file; it stays as it is but for being loaded.
         label: what messages call it.
+        storage: makes the arrays.
 
     Returns:
         uint8 (H, W, 3), RGB; and uint8 (H, W), 0 for transparent and 255 for opaque, or None if
@@ -67,43 +79,68 @@ def decode(image: Image.Image, label: str) -> tuple[NDArray[np.uint8], NDArray[n
     Raises:
         InputError: if it is damaged, or has pixels that cannot become RGB.
     """
-    try:
-        transparent = _load(image)
-    except DECODE_ERRORS as error:
-        raise InputError(f"{label} is truncated or damaged: {error}") from error
-    except (AssertionError, AttributeError) as error:  # Pillow looks for a file that it has closed
-        raise InputError(f"{label} was closed before it was decoded") from error
-    pixels, alpha = _in_strips(image, label, transparent)
+    with _damage_told(image, label):
+        segments = find_segments(image)
+        transparent = None if segments else _load(image)
     # After load: PNG may keep its EXIF at the end, and TIFF turns itself upright.
-    turn = _UPRIGHT.get(_orientation(image))
-    if turn is None:
-        return pixels, alpha
-    pixels = np.ascontiguousarray(turn(pixels))
-    return pixels, None if alpha is None else np.ascontiguousarray(turn(alpha))
-
-
-def _in_strips(
-    image: Image.Image, label: str, transparent: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Return color and alpha of a decoded picture, made in strips of rows: copies stay small."""
-    width, height = image.size
+    orientation = _orientation(image)
+    if segments:
+        width, height = segments.width, segments.height
+        parts = _from_segments(image, segments, label)
+    else:
+        width, height = image.size
+        parts = _from_strips(image, label, transparent)
     convert = find_conversion(image.info.get("icc_profile"), _color_mode(image), label)
-    pixels = np.empty((height, width, 3), np.uint8)
-    alpha: NDArray[np.uint8] | None = None
-    rows = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        strip = slice(top, min(top + rows, height))
-        part = image.crop((0, top, width, strip.stop))
-        color, opacity = _separate(part, label, opaque=transparent is not None)
-        if transparent is not None:
-            opacity = Image.fromarray(np.where(transparent[strip], 0, 255).astype(np.uint8))
+    if orientation in _ON_ITS_SIDE:
+        width, height = height, width
+    pixels, alpha = storage.empty((height, width, 3), np.uint8), None
+    as_stored = _AS_STORED.get(orientation, _AS_STORED[1])
+    for rows, columns, color, opacity in parts:
         rgb = convert(color)
         if opacity is not None:
-            alpha = np.empty((height, width), np.uint8) if alpha is None else alpha
-            alpha[strip] = np.asarray(opacity)
+            alpha = storage.empty((height, width), np.uint8) if alpha is None else alpha
+            as_stored(alpha)[rows, columns] = np.asarray(opacity)
             rgb = _on_white(rgb, opacity)
-        pixels[strip] = np.asarray(rgb)
+            release(alpha)
+        as_stored(pixels)[rows, columns] = np.asarray(rgb)
+        release(pixels)
     return pixels, alpha
+
+
+@contextmanager
+def _damage_told(image: Image.Image, label: str) -> Iterator[None]:
+    """Turn what damaged data raise into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except DECODE_ERRORS as error:
+        compression = image.info.get("compression") if image.format == "TIFF" else None
+        lacking = ""
+        if compression in _NOT_IN_EVERY_PILLOW:
+            lacking = f", or this Pillow was not built for its compression, {compression}"
+        raise InputError(f"{label} is truncated or damaged{lacking}: {error}") from error
+    except (AssertionError, AttributeError) as error:  # Pillow looks for a file that it has closed
+        raise InputError(f"{label} was closed before it was decoded") from error
+
+
+def _from_segments(image: Image.Image, segments: Segments, label: str) -> Iterator[_Part]:
+    with _damage_told(image, label):
+        for rows, columns, part in segments.parts():
+            yield rows, columns, *_separate(part, label)
+
+
+def _from_strips(
+    image: Image.Image, label: str, transparent: NDArray[np.bool_] | None
+) -> Iterator[_Part]:
+    """Give a decoded picture in strips of rows: copies stay small."""
+    width, height = image.size
+    for rows in row_bands(width, 0, height):
+        part = image.crop((0, rows.start, width, rows.stop))
+        color, opacity = _separate(part, label, opaque=transparent is not None)
+        if transparent is not None:
+            opacity = Image.fromarray(np.where(transparent[rows], 0, 255).astype(np.uint8))
+        yield rows, slice(0, width), color, opacity
 
 
 def _load(image: Image.Image) -> NDArray[np.bool_] | None:
@@ -163,7 +200,7 @@ def _color_mode(image: Image.Image) -> str:
 
 
 def _separate(
-    image: Image.Image, label: str, opaque: bool
+    image: Image.Image, label: str, opaque: bool = False
 ) -> tuple[Image.Image, Image.Image | None]:
     """Return the colors of a decoded image, as L, CMYK or RGB, and its alpha as L if it has one.
 
@@ -207,7 +244,7 @@ def _from_16_bits(image: Image.Image, label: str) -> Image.Image:
         raise InputError(
             f"{label} has integer pixels from {lowest} to {highest}; 0..65535 is accepted"
         )
-    return Image.fromarray(np.rint(values / 257.0).astype(np.uint8))
+    return Image.fromarray(to_8_bits(values))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
@@ -33,8 +32,21 @@ _HEIF_BRANDS = (
     *(b"mif1", b"msf1"),  # of any codec: also AVIF, which has been tried before
 )
 
+_COMPRESSIONS = {
+    34712: "JPEG 2000",
+    33003: "JPEG 2000",
+    33005: "JPEG 2000",
+    34887: "LERC",
+    22610: "JPEG XR",
+    34934: "JPEG XR",
+    34892: "lossy JPEG",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+"""Names of the compressions of TIFF that others than Pillow read."""
 
-def identify(stream: io.BytesIO, label: str) -> Image.Image:
+
+def identify(stream: IO[bytes], label: str) -> Image.Image:
     """Return the picture of a file of which only headers have been read.
 
     ``Image.open`` would do, but it warns about large images by a process-wide limit before their
@@ -61,9 +73,29 @@ def identify(stream: io.BytesIO, label: str) -> Image.Image:
         read_heif = _heif_reader(label)
         with suppress(*DECODE_ERRORS):
             return read_heif(stream, "")
+    if (compression := _unknown_compression(stream)) is not None:
+        raise InputError(
+            f"{label} is a TIFF picture compressed by {compression}; accepted are none, deflate,"
+            " LZW, JPEG and others that Pillow reads"
+        )
     raise InputError(
         f"{label} is not an image in a known format ({', '.join(INPUT_FORMATS)}), or is damaged"
     )
+
+
+def _unknown_compression(stream: IO[bytes]) -> str | None:
+    """Return the compression of a TIFF if it is one that Pillow does not know."""
+    with suppress(*DECODE_ERRORS):
+        stream.seek(0)
+        header = stream.read(16)
+        size = 16 if header[2] == 43 else 8  # BigTIFF, or not
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header[:size])
+        stream.seek(tags.next)
+        tags.load(stream)
+        number = tags.get(TiffImagePlugin.COMPRESSION, 1)
+        if number not in TiffImagePlugin.COMPRESSION_INFO:
+            return _COMPRESSIONS.get(number, str(number))
+    return None
 
 
 def _heif_reader(label: str) -> Callable[[IO[bytes], str], Image.Image]:

@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ortist.engine.errors import InputError
 from ortist.engine.images.encoding import PLAIN, Encoding
 from ortist.engine.images.formats import find_format
-from ortist.models.files import find_target, reason, write_whole
+from ortist.models.files import find_target, reason, whole_file, write_whole
 
 
 def check_output(
@@ -74,18 +75,25 @@ def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
+def written_whole(path: str | os.PathLike[str], streamed: bool = False) -> Iterator[IO[bytes]]:
     """Give a stream to write to; what is in it at the end becomes the file.
 
-    Encoders write to memory because Pillow's overlook it if a disk takes a part only.
+    Args:
+        path: where it goes.
+        streamed: whether the stream is that of the file already. Otherwise it is in memory, which
+            Pillow's encoders need: they overlook it if a disk takes a part only.
 
     Raises:
         InputError: in place of the OSError or ValueError of a file that cannot be written.
     """
-    stream = io.BytesIO()
     try:
-        yield stream
-        write_whole(Path(path), stream.getvalue())
+        if streamed:
+            with whole_file(Path(path)) as file:
+                yield file
+        else:
+            stream = io.BytesIO()
+            yield stream
+            write_whole(Path(path), stream.getbuffer())
     except (OSError, ValueError, RuntimeError) as error:  # the last from the encoder of AVIF
         message = f"output '{os.fspath(path)}' cannot be written: {reason(error)}"
         raise InputError(message) from error

@@ -11,6 +11,7 @@ from ortist.engine.images.identify import identify
 from ortist.engine.images.size import MAX_PIXELS, MIN_SIDE, check_size
 from ortist.engine.images.source import ImageSource, encoded, label_of
 from ortist.engine.images.tensors import check_array
+from ortist.engine.storage import IN_MEMORY, Storage
 
 
 def read_image(
@@ -19,6 +20,7 @@ def read_image(
     name: str = "image",
     max_pixels: int = MAX_PIXELS,
     min_side: int = MIN_SIDE,
+    storage: Storage = IN_MEMORY,
 ) -> NDArray[np.uint8]:
     """Read a picture in any usual mode as 8-bit sRGB, upright, its first frame if it moves.
 
@@ -34,6 +36,7 @@ def read_image(
         name: what messages call the picture, for example ``"content image"``.
         max_pixels: most pixels accepted.
         min_side: fewest pixels accepted for either side.
+        storage: makes the array, unless the source is one.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -42,7 +45,9 @@ def read_image(
         InputError: if the source is missing, cannot be read, or is not a picture, damaged, too
             small or too large.
     """
-    return read_with_alpha(source, name=name, max_pixels=max_pixels, min_side=min_side)[0]
+    return read_with_alpha(
+        source, name=name, max_pixels=max_pixels, min_side=min_side, storage=storage
+    )[0]
 
 
 def read_alpha(
@@ -62,6 +67,7 @@ def read_with_alpha(
     name: str = "image",
     max_pixels: int = MAX_PIXELS,
     min_side: int = MIN_SIDE,
+    storage: Storage = IN_MEMORY,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Read a picture as :func:`read_image` does, and its transparency.
 
@@ -80,16 +86,19 @@ def read_with_alpha(
         return source, None
     label = label_of(source, name)
     if isinstance(source, Image.Image):
-        return _decoded(source, label, max_pixels, min_side)
-    with identify(encoded(source, label, max_pixels), label) as image:
-        return _decoded(image, label, max_pixels, min_side)
+        return _decoded(source, label, max_pixels, min_side, storage)
+    with (
+        encoded(source, label, max_pixels) as stream,
+        identify(stream, label) as image,
+    ):
+        return _decoded(image, label, max_pixels, min_side, storage)
 
 
 def _decoded(
-    image: Image.Image, label: str, max_pixels: int, min_side: int
+    image: Image.Image, label: str, max_pixels: int, min_side: int, storage: Storage
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     check_size(image.width, image.height, label, max_pixels, min_side)
-    pixels, alpha = decode(image, label)
+    pixels, alpha = decode(image, label, storage)
     # HEIF may turn out to be of another size than it said.
     check_size(pixels.shape[1], pixels.shape[0], label, max_pixels, min_side)
     return pixels, None if alpha is None or alpha.min() == 255 else alpha

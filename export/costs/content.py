@@ -16,6 +16,7 @@ class Content(Term):
 
     name = "content"
     source = "content"
+    local = True
 
     def measure(
         self, b: GraphBuilder, activation: str, roots: str | None = None

@@ -100,6 +100,15 @@ class Neighbors(Term):
 
     name = "neighbors"
     source = "match"
+    local = True
+
+    def layers(self, layer: str) -> Sequence[str]:
+        """Return those of hypercolumns, whichever layer the term is at."""
+        return tuple(LAYERS)
+
+    def stride(self, layer: str, name: str) -> int:
+        """Return that of columns, or, in the coarsest layer, of 2×2."""
+        return 8 if _layer(name) == COARSEST else 4
 
     def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
         """Return the parts of the hypercolumns by layer, whichever layer the term is at.

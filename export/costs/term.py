@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ortist.models.interface import GUIDE
+from ortist.models.layers import stride_of
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -53,6 +54,11 @@ class Term(ABC):
 
     "match" is both: see :meth:`match`.
     """
+    local: ClassVar[bool] = False
+    """Whether statistics are maps, (1, C, H, W), and the cost a mean over their positions."""
+    overlap: ClassVar[Mapping[str, tuple[int, int]]] = {}
+    """Of a statistic of pairs of positions, how many rows and columns one is below and beside the
+    other: so many beyond a piece are measured with it, for pieces to add up."""
 
     @abstractmethod
     def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
@@ -71,6 +77,19 @@ class Term(ABC):
             Tensors that are means over positions, so that those of a picture are those of its
             pieces weighted by their share of the positions; or the activation itself.
         """
+
+    def layers(self, layer: str) -> Sequence[str]:
+        """Return the layers that it looks at where it is at ``layer``: by default that one."""
+        return (layer,)
+
+    def stride(self, layer: str, name: str) -> int:
+        """Return how many pixels a side of a position of a map stands for.
+
+        Args:
+            layer: that it is at.
+            name: of a statistic or a target of a ``local`` term.
+        """
+        return stride_of(layer)
 
     def statistic_shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return the shapes of what :meth:`measure` gives of a layer of so many channels.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ortist.export.costs.term import Comparison, Shape, Term, mean_square
 
@@ -20,6 +20,7 @@ class Variation(Term):
 
     name = "variation"
     source = None
+    overlap: ClassVar[Mapping[str, tuple[int, int]]] = {"vertical": (1, 0), "horizontal": (0, 1)}
 
     def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
         """Return the mean squares of the differences along each axis, (1,) each."""

@@ -16,6 +16,7 @@ from typing import Any
 import icc
 import numpy as np
 import pillow_heif
+import tifffile
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from numpy.typing import NDArray
@@ -174,7 +175,7 @@ def whole_pictures() -> tuple[bytes, ...]:
         saved.append((rgb.convert(mode), "JPEG", {"icc_profile": profile}))
     saved.append((rgb.convert("RGBA"), "PNG", {"icc_profile": PROFILES["RGB"]}))
     files = [_encoded(image, kind, **settings) for image, kind, settings in saved]
-    return (*files, *_own_files(pixels), _heic(rgb))
+    return (*files, *_tiled_files(pixels), *_own_files(pixels), _heic(rgb))
 
 
 PROFILES = {
@@ -182,6 +183,24 @@ PROFILES = {
     "L": icc.gray_profile(lambda values: values**1.8),
     "CMYK": icc.cmyk_profile(np.arange(48).astype(np.uint8).reshape(2, 2, 2, 2, 3)),
 }
+
+
+def _tiled_files(pixels: NDArray[np.uint8]) -> Iterator[bytes]:
+    """Files as large pictures have them: BigTIFF in tiles, of 8 and 16 bits, and in planes."""
+    alpha = np.dstack([pixels, pixels[..., 0]])
+    deep = alpha.astype(np.uint16) * 257
+    for samples, settings in (
+        (pixels, {"compression": "zlib", "predictor": True}),
+        (alpha, {"compression": "zlib", "extrasamples": ["assocalpha"]}),
+        (deep, {"compression": "zlib", "predictor": True, "extrasamples": ["unassalpha"]}),
+        (deep[..., :3].transpose(2, 0, 1).copy(), {"planarconfig": "separate"}),
+        (pixels[..., 0], {"photometric": "minisblack", "iccprofile": PROFILES["L"]}),
+    ):
+        stream = io.BytesIO()
+        known: dict[str, Any] = {"photometric": "rgb", "metadata": None, "iccprofile": None}
+        known |= {"bigtiff": True, "tile": (16, 16), "extratags": [(274, 3, 1, 6, True)]}
+        tifffile.imwrite(stream, samples, **known | settings)
+        yield stream.getvalue()
 
 
 def _own_files(pixels: NDArray[np.uint8]) -> Iterator[bytes]:
