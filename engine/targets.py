@@ -19,7 +19,7 @@ from ortist.engine.scene import Scene, Style, shares_of
 from ortist.engine.sessions import Graph
 from ortist.engine.storage import IN_MEMORY, Storage, blocks
 from ortist.export.costs import TERMS
-from ortist.export.costs.term import Matched, Part, Protected
+from ortist.export.costs.term import Matched, Part, Protected, Target
 from ortist.models.interface import TARGET
 from ortist.models.layers import IMAGE
 
@@ -159,7 +159,9 @@ def settle_targets(
     ]
     weights = _guides(parts, scene, options)
     with computing(measuring.threads, measuring.canceled):
-        settled = {part: part.term.settle(_weighted(part, seen, weights)) for part in kept}
+        settled: dict[Part, Mapping[str, Target]] = {
+            part: part.term.settle(_weighted(part, seen, weights)) for part in kept
+        }
         for part in blended:
             settled[part] = _blended(part, scene, styled)
         for part in matched:
@@ -229,7 +231,7 @@ def _matched(
     options: Options,
     pictures: tuple[Statistics, Statistics],
     styled: Sequence[Sequence[Styled]],
-) -> Statistics:
+) -> Mapping[str, Target]:
     """Return targets that are found among the styles that have a share.
 
     Args:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tracemalloc
+from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,26 +13,38 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from test_statistics import picture, torch_activations
+from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from ortist.engine import Engine, InputError, Options
 from ortist.engine.images import resize_tensor, to_tensor
+from ortist.engine.numbers import computing
 from ortist.engine.objective import weighted_parts
 from ortist.engine.scales import Scale
 from ortist.engine.scene import Area, Scene, Style
+from ortist.engine.storage import IN_MEMORY, Storage
 from ortist.engine.targets import PAINTED, Measuring, mixed, settle_targets
 from ortist.engine.targets import measured as measure_whole
 from ortist.export.costs.neighbors import (
+    COARSEST,
+    DIRECTIONS,
     LAYERS,
     PLACES,
+    TRANSPORTED,
     Neighbors,
     _columns,
+    _regular,
+    _sides,
     best_matches,
     spread,
     transport,
+    units,
 )
+from ortist.export.costs.term import Lookup, Matched, Protected
+from ortist.models.errors import CanceledError
 
 Pixels = NDArray[np.uint8]
+Tensor = NDArray[np.float32]
 NEIGHBORS = Options(content_cost="neighbors", alpha=1, beta=0, style_layers=["conv1_1"])
 PARTS = [weighted.part for weighted in weighted_parts(NEIGHBORS)]
 RANDOM = np.random.default_rng(4)
@@ -40,6 +54,10 @@ def measured(pixels: Pixels) -> dict[str, NDArray[np.float32]]:
     """Return the parts of hypercolumns as the engine measures them."""
     found = measuring(Engine("cpu", 1)).of(PARTS[:1], to_tensor(pixels))
     return PARTS[0].own(found)
+
+
+def all_columns(parts: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    return _columns(parts, np.arange(np.prod(_sides(parts))))
 
 
 def measuring(engine: Engine) -> Measuring:
@@ -54,6 +72,31 @@ def whole(targets: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     for (row, column), part in zip(PLACES, (a, b, c, d), strict=True):
         coarse[:, :, row::2, column::2] = part
     return np.concatenate([*finer, coarse], axis=1)
+
+
+def statistics(
+    height: int, width: int, seed: int, storage: Storage = IN_MEMORY
+) -> dict[str, Tensor]:
+    """Return parts of hypercolumns on a grid, at random."""
+    random, parts = np.random.default_rng(seed), {}
+    for layer, channels in LAYERS.items():
+        halves = 2 if layer == COARSEST else 1
+        part = storage.empty((1, channels, height // halves, width // halves))
+        random.standard_normal(part.shape, np.float32, part)
+        parts[layer] = np.maximum(part, 0, out=part)
+    return parts
+
+
+def dense_matches(sought: Tensor, found: Tensor) -> Tensor:
+    """Return, for each column (C, P) that is sought, the best match, as a unit, of all found."""
+    covariances = [np.cov(columns, bias=True) for columns in (sought, found)]
+    sums = [one * len(each.T) for one, each in zip(covariances, (sought, found), strict=True)]
+    directions = np.linalg.eigh(sums[0] + sums[1])[1][:, -DIRECTIONS:]
+    a, s = (_regular(directions.T @ one @ directions) for one in covariances)
+    kept = (1 - TRANSPORTED) * np.sqrt(np.trace(s) / np.trace(a)) * np.eye(DIRECTIONS)
+    rows = [(each.T - each.mean(axis=1)) @ directions for each in (sought, found)]
+    best, _ = best_matches(rows[0] @ (kept + TRANSPORTED * transport(a, s)), rows[1])
+    return units(found, axis=0)[:, best]
 
 
 def hypercolumns(image: torch.Tensor) -> torch.Tensor:
@@ -94,7 +137,7 @@ def test_cost_and_gradient_are_those_of_autograd(size: tuple[int, int], kernel: 
 @pytest.mark.parametrize("size", [(43, 57), (16, 16)])
 def test_columns_are_on_a_grid_of_a_quarter(size: tuple[int, int]) -> None:
     pixels = picture(*size, 5)
-    found = _columns([measured(pixels)])
+    found = all_columns(measured(pixels))
     assert found.shape == (sum(LAYERS.values()), (size[0] // 8 * 2) * (size[1] // 8 * 2))
     expected = hypercolumns(torch.tensor(to_tensor(pixels)).double())
     np.testing.assert_allclose(found, expected[0].flatten(1), rtol=1e-4, atol=1e-5)
@@ -104,7 +147,7 @@ def test_a_picture_is_its_own_best_match() -> None:
     parts = measured(picture(80, 96, 6))
     target = whole(Neighbors().match(parts, [parts])).reshape(sum(LAYERS.values()), -1)
     np.testing.assert_allclose((target**2).sum(axis=0), 1, rtol=1e-5)
-    columns = _columns([parts])
+    columns = all_columns(parts)
     cosines = (target * columns).sum(axis=0) / np.linalg.norm(columns, axis=0)
     np.testing.assert_allclose(cosines, 1, rtol=1e-5)
 
@@ -125,7 +168,7 @@ def test_targets_are_columns_of_styles_that_count() -> None:
     np.testing.assert_array_equal(targets([(1.0, first), (0.0, second)]), alone)
     units = []
     for style in (first, second):
-        rows = _columns([measured(style)]).T
+        rows = all_columns(measured(style)).T
         units.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     sources = [(both @ unit.T).max(axis=1) > 1 - 1e-5 for unit in units]
     assert (sources[0] | sources[1]).all()
@@ -158,6 +201,169 @@ def test_of_large_styles_the_candidates_are_spread() -> None:
         patch.setattr("ortist.export.costs.neighbors.CANDIDATES", 50)
         target = whole(Neighbors().match(parts, [parts])).reshape(sum(LAYERS.values()), -1)
     assert len(np.unique(target, axis=1).T) <= 50
+
+
+def pooled(mask: Tensor) -> Tensor:
+    """Return what each column has of a mask, (P,)."""
+    height, width = (side // 4 for side in mask.shape)
+    shares = mask[: 4 * height, : 4 * width].reshape(height, 4, width, 4).mean(axis=(1, 3))
+    return np.ravel(shares)
+
+
+def divided(storage: Storage = IN_MEMORY) -> tuple[dict[str, Tensor], list[Matched], Protected]:
+    """Return arguments of match_areas: what is sought on a grid of 24x30, and three areas.
+
+    The first has two styles, one of them masked, the second one style, the third none. At the
+    bottom the content is protected.
+    """
+    query, first, second, content = (
+        statistics(*sides, seed, storage)
+        for seed, sides in enumerate([(24, 30), (20, 22), (12, 16), (24, 30)])
+    )
+    top, left = np.zeros((2, 97, 122), np.float32)
+    top[:41], left[:, :50] = 1, 1
+    style_mask = np.random.default_rng(9).random((83, 90), np.float32)
+    areas = [
+        Matched((1 - top) * left, [first, second], [style_mask, None]),
+        Matched((1 - top) * (1 - left), [second], [None]),
+        Matched(top, [], []),
+    ]
+    protect = np.zeros((97, 122), np.float32)
+    protect[60:] = np.linspace(0, 1, 122)
+    return query, areas, Protected(content, protect, 5.0)
+
+
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """Decompositions take seconds where NumPy's threads wait for others."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def targets() -> Mapping[str, Any]:
+    """Those of :func:`divided`."""
+    with computing(2):
+        return Neighbors().match_areas(*divided())
+
+
+def as_matrix(targets: Mapping[str, Lookup]) -> Tensor:
+    """Return targets as a matrix (960, P)."""
+    return whole(targets).reshape(sum(LAYERS.values()), -1)
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_matches_are_those_of_all_columns_at_once() -> None:
+    query, styles = statistics(40, 34, 1), [statistics(22, 26, 2), statistics(10, 12, 3)]
+    found = np.concatenate([all_columns(style) for style in styles], axis=1)
+    expected = dense_matches(all_columns(query), found)
+    np.testing.assert_allclose(as_matrix(Neighbors().match(query, styles)), expected, atol=1e-6)
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_targets_of_areas_are_those_of_all_columns_at_once(targets: Mapping[str, Any]) -> None:
+    query, areas, protected = divided()
+    shares = [pooled(area.mask) for area in areas]
+    owners, kept = np.argmax(shares, axis=0), pooled(protected.mask)
+    style_shares = pooled(areas[0].style_masks[0])
+    first, second = (all_columns(style) for style in areas[0].styles)
+    columns = all_columns(query)
+    allowed = first[:, style_shares[: len(first.T)] >= style_shares.max() / 2]
+    expected = np.zeros_like(columns)
+    expected[:, owners == 0] = dense_matches(
+        columns[:, owners == 0], np.concatenate([allowed, second], axis=1)
+    )
+    expected[:, owners == 1] = dense_matches(columns[:, owners == 1], second)
+    weights = 1 + 4 * kept
+    kept[owners == 2] = 1
+    expected += kept * (units(all_columns(protected.content), axis=0) - expected)
+    expected = units(expected, axis=0) * weights / weights.mean()
+    np.testing.assert_allclose(as_matrix(targets), expected, atol=3e-6)
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_areas_may_all_be_without_styles() -> None:
+    query, content = statistics(8, 10, 1), statistics(8, 10, 2)
+    targets = Neighbors().match_areas(query, [Matched(None, [], [])], Protected(content))
+    expected = units(all_columns(content), axis=0)
+    np.testing.assert_allclose(as_matrix(targets), expected, atol=1e-6)
+
+
+@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.parametrize("block", [50, 333])
+def test_targets_do_not_depend_on_blocks(
+    block: int, targets: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ortist.export.costs.neighbors.BLOCK", block)
+    found = Neighbors().match_areas(*divided())
+    for name, lookup in targets.items():
+        np.testing.assert_array_equal(found[name].places, lookup.places)
+        np.testing.assert_allclose(found[name].columns, lookup.columns, rtol=1e-5, atol=1e-7)
+
+
+def test_targets_do_not_depend_on_threads_nor_on_where_arrays_are(
+    targets: Mapping[str, Any],
+) -> None:
+    mapped = Storage(mapped=True)
+    for threads, storage in ((1, mapped), (3, IN_MEMORY)):
+        with computing(threads, storage=storage):
+            found = Neighbors().match_areas(*divided(storage))
+        for name, lookup in targets.items():
+            np.testing.assert_array_equal(found[name], lookup)
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_windows_of_lookups_are_those_of_arrays(targets: Mapping[str, Any]) -> None:
+    plain = Neighbors().match(statistics(8, 10, 1), [statistics(6, 4, 2)])
+    for name, lookup in [*targets.items(), *plain.items()]:
+        array = np.asarray(lookup, np.float32)
+        assert array.shape == lookup.shape == (1, LAYERS[name.partition(":")[0]], *array.shape[2:])
+        assert array.dtype == lookup.dtype == np.float32
+        for rows, columns in (
+            (slice(None), slice(None)),
+            (slice(2, 7), slice(3, 11)),
+            (slice(4, 40), slice(-5, None)),
+            (slice(3, 3), slice(0, 2)),
+        ):
+            window = lookup[..., rows, columns]
+            np.testing.assert_array_equal(window, array[..., rows, columns])
+            assert window.dtype == np.float32
+            assert window.flags.c_contiguous
+    # What columns there are is common to all, and where they are.
+    assert len({id(lookup.places) for lookup in list(targets.values())[:3]}) == 1
+    with pytest.raises(ValueError, match="copy"):
+        targets["conv1_1"].__array__(copy=False)
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_memory_does_not_grow_by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All columns of what is sought would take 123 MB, and the targets as much again."""
+    for name, value in {"BLOCK": 2**9, "CANDIDATES": 2**9, "PAIRS": 2**16}.items():
+        monkeypatch.setattr(f"ortist.export.costs.neighbors.{name}", value)
+    query, style = statistics(160, 200, 1), statistics(40, 40, 2)
+    tracemalloc.start()
+    try:
+        targets = Neighbors().match(query, [style])
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert targets["conv1_1"].places.shape == (160, 200)
+    assert held < 5e6
+    assert peak < 60e6
+
+
+def test_the_search_for_matches_can_be_canceled() -> None:
+    query, areas, protected = divided()
+    asked = count()
+    with computing(2, lambda: next(asked) >= 0), pytest.raises(CanceledError):
+        Neighbors().match(query, areas[0].styles)
+    for most in (2, 5, 8):
+        asked = count(1)
+        with (
+            computing(2, lambda most=most, asked=asked: next(asked) > most),
+            pytest.raises(CanceledError),
+        ):
+            Neighbors().match_areas(query, areas, protected)
 
 
 @pytest.mark.parametrize("value", [0, 255])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ortist.export.costs.term import (
     Comparison,
+    Lookup,
     Matched,
     Protected,
     Shape,
@@ -47,16 +48,40 @@ CANDIDATES = 2**14
 
 Matching takes time in proportion, and what is left out looks like what is near it.
 """
+BLOCK = 2**13
+"""Positions whose columns are made at once, which bounds memory: 3.8 KB each."""
 PAIRS = 2**22
 """Pairs of positions that are compared at once, which bounds memory."""
 _LEAST_ROWS = 32
 """Of what is sought, whatever that takes: with fewer, products are slow."""
-_work: ContextVar[tuple[int, Callable[[], bool]]] = ContextVar("work", default=(1, lambda: False))
-"""By how many threads matches are looked for, and whether to stop; see :func:`working`."""
 _EPSILON = 1e-12
 """What squares of lengths get added, so that the root has a derivative where they are 0."""
 
 Matrix = NDArray[np.floating]
+Positions: TypeAlias = NDArray[np.intp]
+"""Numbers of positions in the grid of columns of a picture, row by row."""
+Empty: TypeAlias = Callable[[tuple[int, ...]], NDArray[Any]]
+"""Returns an array, float32, of a shape."""
+Release: TypeAlias = Callable[[NDArray[Any]], None]
+"""Gives back the memory that an array takes, if it is in a file."""
+
+
+class _Work(NamedTuple):
+    """How matches are looked for: see :func:`working`."""
+
+    threads: int = 1
+    canceled: Callable[[], bool] = lambda: False
+    empty: Empty = lambda shape: np.empty(shape, np.float32)
+    release: Release = lambda array: None
+
+    def go_on(self) -> None:
+        """Raise CanceledError if it is canceled."""
+        if self.canceled():
+            raise CanceledError("the run was canceled")
+
+
+_ALONE = _Work()
+_work: ContextVar[_Work] = ContextVar("work", default=_ALONE)
 
 
 class Neighbors(Term):
@@ -116,37 +141,47 @@ class Neighbors(Term):
 
     def match(
         self, query: Mapping[str, Tensor], styles: Sequence[Mapping[str, Tensor]]
-    ) -> Mapping[str, Tensor]:
+    ) -> Mapping[str, Lookup]:
         """Return, for each position of the query, the column of the styles that matches best."""
-        targets = _matches(_columns([query]), _columns(styles))
-        return _parts(targets.reshape(1, -1, *_sides(query)))
+        everywhere = Matched(None, styles, [None] * len(styles))
+        return self.match_areas(query, [everywhere], Protected(query))
 
     def match_areas(
         self, query: Mapping[str, Tensor], areas: Sequence[Matched], protected: Protected
-    ) -> Mapping[str, Tensor]:
+    ) -> Mapping[str, Lookup]:
         """Return the same with matches for each position in the styles of the area it is most of.
 
         Where the content is protected its own columns are the targets instead, and targets are
         longer, so that they count more.
+
+        Statistics are read in blocks, best from contiguous arrays, which may be mapped to files.
+        What it takes beside them and the lookups is some 200 MB and 25 bytes for each position.
+
+        Raises:
+            CanceledError: as :func:`working` says.
         """
         sides = _sides(query)
-        targets = np.empty((sum(LAYERS.values()), sides[0] * sides[1]), np.float32)
-        sought = _columns([query])
-        owners = np.argmax([_at_columns(area.mask, sides) for area in areas], axis=0)
-        kept = np.zeros(len(owners), np.float32)
-        if protected.mask is not None:
-            kept += _at_columns(protected.mask, sides)
-        weights = 1 + np.float32(protected.weight - 1) * kept
+        owners = _owners(areas, sides)
+        shares, weights = _protection(protected, sides)
         for index, area in enumerate(areas):
-            own = owners == index
-            if area.styles and own.any():
-                targets[:, own] = _matches(sought[:, own], _candidates(area))
-            elif own.any():
-                targets[:, own], kept[own] = 0, 1
-        del sought
-        _keep(targets, _columns([protected.content]), kept)
-        targets *= weights / weights.mean()
-        return _parts(targets.reshape(1, -1, *sides))
+            if not area.styles:
+                shares[owners == index] = 1
+        candidates = [
+            _candidates(area) if (owners == index).any() else [] for index, area in enumerate(areas)
+        ]
+        counts = [sum(map(len, positions)) for positions in candidates]
+        total = 1 + sum(counts) + int(np.count_nonzero(shares))
+        columns = _work.get().empty((sum(LAYERS.values()), total))
+        # The first is there where nothing is looked for.
+        columns[:, 0], places, end = 0, np.zeros(len(owners), np.int32), 1
+        for index, (area, count) in enumerate(zip(areas, counts, strict=True)):
+            if count:
+                start, end = end, end + count
+                _fill(columns[:, start:end], area.styles, candidates[index])
+                own = np.flatnonzero(owners == index)
+                places[own] = start + _matches(query, own, columns[:, start:end])
+        _keep(columns, places, protected.content, shares, end)
+        return _lookups(columns, places.reshape(sides), weights)
 
     def compare(
         self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
@@ -174,29 +209,114 @@ class Neighbors(Term):
         return Comparison(b.op("Sub", b.constant(1, "float32"), mean))
 
 
-def _keep(targets: Matrix, content: Matrix, shares: Matrix) -> None:
-    """Bring columns (C, P), units, as far to those of the content as the shares, (P,), say."""
-    some = np.flatnonzero(shares)
-    columns = targets[:, some]
-    columns += shares[some] * (units(content[:, some], axis=0) - columns)
-    targets[:, some] = units(columns, axis=0)
+def _owners(areas: Sequence[Matched], sides: tuple[int, int]) -> NDArray[np.int32]:
+    """Return the index of the area, the first if there are several, that each position is most of.
+
+    It is (P,).
+    """
+    most = _at_columns(areas[0].mask, sides)
+    owners = np.zeros(len(most), np.int32)
+    for index, area in enumerate(areas[1:], 1):
+        shares = _at_columns(area.mask, sides)
+        owners[shares > most] = index
+        most = np.maximum(most, shares)
+    return owners
 
 
-def _matches(sought: Matrix, found: Matrix) -> Matrix:
-    """Return, for each column (C, P) that is sought, the best match, as a unit, of those found."""
-    found = found[:, spread(found.shape[1], CANDIDATES)]
-    best, _ = best_matches(*_comparable(sought, found))
-    return units(found, axis=0)[:, best]
+def _protection(protected: Protected, sides: tuple[int, int]) -> tuple[Matrix, Matrix | None]:
+    """Return how much each position is protected, (P,), and how much it counts, None for 1."""
+    if protected.mask is None:
+        return np.zeros(sides[0] * sides[1], np.float32), None
+    shares = _at_columns(protected.mask, sides)
+    weights = 1 + np.float32(protected.weight - 1) * shares
+    return shares, (weights / weights.mean()).reshape(sides)
 
 
-def _candidates(area: Matched) -> Matrix:
-    """Return the columns of the styles of an area, (C, Q), that may be matches."""
+def _candidates(area: Matched) -> list[Positions]:
+    """Return the positions of each style of an area that may be matches."""
     counted = []
     for style, mask in zip(area.styles, area.style_masks, strict=True):
         shares = _at_columns(mask, _sides(style))
         # Relative to the best: of a faint mask there is something, too.
-        counted.append(_columns([style])[:, shares >= shares.max() / 2])
-    return np.concatenate(counted, axis=1)
+        counted.append(shares >= shares.max(initial=0) / 2)
+    ends = np.cumsum([np.count_nonzero(flags) for flags in counted])
+    chosen = spread(ends[-1], CANDIDATES) if len(ends) else np.arange(0)
+    found, start = [], 0
+    for flags, end in zip(counted, ends, strict=True):
+        own = chosen[(start <= chosen) & (chosen < end)] - start
+        found.append(np.flatnonzero(flags)[own])
+        start = end
+    return found
+
+
+def _fill(
+    columns: Tensor, styles: Sequence[Mapping[str, Tensor]], positions: Sequence[Positions]
+) -> None:
+    """Make columns, (C, Q), those at some positions of each style."""
+    start = 0
+    for style, chosen in zip(styles, positions, strict=True):
+        own = columns[:, start : start + len(chosen)]
+        for block in _blocks(len(chosen)):
+            own[:, block] = _columns(style, chosen[block])
+        start += len(chosen)
+
+
+def _matches(query: Mapping[str, Tensor], own: Positions, found: Tensor) -> NDArray[np.int32]:
+    """Return which of the columns found is the best match of each position of the query.
+
+    Args:
+        query: statistics of a picture.
+        own: some of its positions, (P,).
+        found: columns (C, Q); they are made units.
+
+    Returns:
+        Of each position the number of the column, (P,).
+    """
+    sought, number = len(own), found.shape[1]
+    source = _moments(_columns(query, own[block]) for block in _blocks(sought))
+    target = _moments(found[:, block] for block in _blocks(number))
+    directions, moved = _comparable(source, target)
+    others = units(_projected(found, target.mean, directions))
+    for block in _blocks(number):
+        found[:, block] = units(found[:, block], axis=0)
+    best = np.empty(sought, np.int32)
+    for block in _blocks(sought):
+        rows = _projected(_columns(query, own[block]), source.mean, directions) @ moved
+        best[block], _ = _nearest(units(rows), others)
+    return best
+
+
+def _keep(
+    columns: Tensor,
+    places: NDArray[np.int32],
+    content: Mapping[str, Tensor],
+    shares: Matrix,
+    start: int,
+) -> None:
+    """Give positions columns of their own, the further to those of the content the more is kept.
+
+    Args:
+        columns: units, (C, Q); from ``start`` on they are made.
+        places: which of them each position has, (P,); changed where something is kept.
+        content: its statistics.
+        shares: how much of it is kept at each position, (P,).
+        start: number of the first column to make.
+    """
+    positions = np.flatnonzero(shares)
+    for block in _blocks(len(positions)):
+        some = positions[block]
+        own = columns.take(places[some], axis=1)
+        own += shares[some] * (units(_columns(content, some), axis=0) - own)
+        columns[:, start + block.start : start + block.stop] = units(own, axis=0)
+        places[some] = np.arange(start + block.start, start + block.stop)
+        _work.get().release(columns)
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """Yield slices that make up so many positions; CanceledError as :func:`working` says."""
+    for start in range(0, count, BLOCK):
+        _work.get().go_on()
+        yield slice(start, min(start + BLOCK, count))
 
 
 def _sides(statistics: Mapping[str, Tensor]) -> tuple[int, int]:
@@ -219,36 +339,43 @@ def _layer(target: str) -> str:
     return target.partition(":")[0]
 
 
-def _columns(pictures: Sequence[Mapping[str, Tensor]]) -> Matrix:
-    """Return the hypercolumns of pictures as a matrix (C, positions); 0 for what is not finite."""
-    rows = []
-    for layer in LAYERS:
-        parts = [picture[layer] for picture in pictures]
-        if layer == COARSEST:
-            parts = [part.repeat(2, axis=2).repeat(2, axis=3) for part in parts]
-        rows.append(np.concatenate([part.reshape(part.shape[1], -1) for part in parts], axis=1))
+def _columns(picture: Mapping[str, Tensor], positions: Positions) -> Tensor:
+    """Return the hypercolumns at some positions, (C, positions); 0 for what is not finite."""
+    _, width = _sides(picture)
+    halved = positions // (2 * width) * (width // 2) + positions % width // 2
+    columns = np.empty((sum(LAYERS.values()), len(positions)), np.float32)
+    end = 0
+    for layer, channels in LAYERS.items():
+        start, end = end, end + channels
+        where = halved if layer == COARSEST else positions
+        rows = picture[layer].reshape(channels, -1)
+        # All are in range; to check that would take another copy.
+        rows.take(where, axis=1, out=columns[start:end], mode="clip")
+        _work.get().release(rows)
     # What is painted may have run away; the cost will say so.
-    columns: Matrix = np.concatenate(rows)
     return np.nan_to_num(columns, copy=False, posinf=0, neginf=0)
 
 
-def _parts(columns: Tensor) -> dict[str, Tensor]:
-    """Return hypercolumns (1, C, H, W) as targets by name."""
-    *finer, coarse = np.split(columns, np.cumsum(list(LAYERS.values()))[:-1], axis=1)
-    places = [coarse[:, :, row::2, column::2] for row, column in PLACES]
-    return dict(zip(_TARGETS, map(np.ascontiguousarray, (*finer, *places)), strict=True))
+def _lookups(
+    columns: Tensor, places: NDArray[np.int32], weights: Tensor | None
+) -> dict[str, Lookup]:
+    """Return targets by name of hypercolumns (C, Q) and their places and weights, (h, w)."""
+    *finer, coarse = np.split(columns, np.cumsum(list(LAYERS.values()))[:-1])
+    targets = [Lookup(part, places, weights) for part in finer]
+    for row, column in PLACES:
+        own = weights if weights is None else weights[row::2, column::2]
+        targets.append(Lookup(coarse, places[row::2, column::2], own))
+    return dict(zip(_TARGETS, targets, strict=True))
 
 
-def _comparable(sought: Matrix, found: Matrix) -> tuple[Matrix, Matrix]:
-    """Return columns, (C, P) and (C, Q), as what to match by cosine, (P, K) and (Q, K)."""
-    source, target = _moments(sought), _moments(found)
-    together = sought.shape[1] * source.covariance + found.shape[1] * target.covariance
+def _comparable(source: _Moments, target: _Moments) -> tuple[NDArray[np.float64], Tensor]:
+    """Return directions, (C, K), in which to match, and what to move the source by, (K, K)."""
+    together = source.number * source.covariance + target.number * target.covariance
     directions = np.linalg.eigh(together)[1][:, -DIRECTIONS:]
     a, s = (_regular(directions.T @ both.covariance @ directions) for both in (source, target))
     kept = (1 - TRANSPORTED) * np.sqrt(np.trace(s) / np.trace(a)) * np.eye(len(a))
     moved = kept + TRANSPORTED * transport(a, s)
-    rows = _projected(sought, source.mean, directions), _projected(found, target.mean, directions)
-    return rows[0] @ moved.astype(np.float32), rows[1]
+    return directions, moved.astype(np.float32)
 
 
 def _projected(
@@ -259,17 +386,24 @@ def _projected(
 
 
 class _Moments(NamedTuple):
-    """Mean, float64 (C,), and covariance, float64 (C, C), of columns."""
+    """Number, mean, float64 (C,), and covariance, float64 (C, C), of columns."""
 
+    number: int
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
 
 
-def _moments(columns: Matrix) -> _Moments:
-    mean = columns.mean(axis=1, dtype=np.float64)
-    # Not of what is left without the mean: that would be another copy of something large.
-    second = (columns @ columns.T).astype(np.float64) / columns.shape[1]
-    return _Moments(mean, second - np.outer(mean, mean))
+def _moments(blocks: Iterable[Tensor]) -> _Moments:
+    """Return those of the columns of all blocks, (C, positions)."""
+    size = sum(LAYERS.values())
+    number, total, second = 0, np.zeros(size), np.zeros((size, size))
+    for columns in blocks:
+        number += columns.shape[1]
+        total += columns.sum(axis=1, dtype=np.float64)
+        # Not of what is left without the mean, which is known at the end.
+        second += columns @ columns.T
+    mean = total / number
+    return _Moments(number, mean, second / number - np.outer(mean, mean))
 
 
 def _regular(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -309,9 +443,21 @@ def units(vectors: Matrix, axis: int = 1) -> Matrix:
 
 
 @contextmanager
-def working(threads: int, canceled: Callable[[], bool]) -> Iterator[None]:
-    """Have matches looked for by so many threads, until that is canceled."""
-    token = _work.set((threads, canceled))
+def working(
+    threads: int,
+    canceled: Callable[[], bool],
+    empty: Empty = _ALONE.empty,
+    release: Release = _ALONE.release,
+) -> Iterator[None]:
+    """Have matches looked for in a way.
+
+    Args:
+        threads: by how many.
+        canceled: asked whether to give up, with a CanceledError.
+        empty: makes the arrays of columns that lookups are of.
+        release: called with arrays, statistics and those of columns, whenever a block is done.
+    """
+    token = _work.set(_Work(threads, canceled, empty, release))
     try:
         yield
     finally:
@@ -324,17 +470,21 @@ def best_matches(sought: Matrix, found: Matrix) -> tuple[NDArray[np.intp], Matri
     Raises:
         CanceledError: as :func:`working` says.
     """
-    rows, others, (threads, canceled) = units(sought), units(found), _work.get()
+    return _nearest(units(sought), units(found))
+
+
+def _nearest(rows: Matrix, others: Matrix) -> tuple[NDArray[np.intp], Matrix]:
+    """Return the same of rows that are units."""
+    work = _work.get()
 
     def matched(start: int) -> tuple[NDArray[np.intp], Matrix]:
-        if canceled():
-            raise CanceledError("the run was canceled")
+        work.go_on()
         products = rows[start : start + step] @ others.T
         best = products.argmax(axis=1)
         return best, np.take_along_axis(products, best[:, np.newaxis], axis=1)[:, 0]
 
-    step = max(_LEAST_ROWS, PAIRS // threads // len(others))
-    with ThreadPoolExecutor(threads) as pool:
+    step = max(_LEAST_ROWS, PAIRS // work.threads // len(others))
+    with ThreadPoolExecutor(work.threads) as pool:
         parts = list(pool.map(matched, range(0, len(rows), step)))
     best, cosines = zip(*parts, strict=True)
     return np.concatenate(best), np.concatenate(cosines)

@@ -12,15 +12,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ortist.models.interface import GUIDE
 from ortist.models.layers import stride_of
 
 if TYPE_CHECKING:
+    from types import EllipsisType
+
     from ortist.export.builder import Dimension, GraphBuilder
 
 Tensor = NDArray[np.float32]
@@ -110,19 +112,22 @@ class Term(ABC):
 
     def match(
         self, query: Mapping[str, Tensor], styles: Sequence[Mapping[str, Tensor]]
-    ) -> Mapping[str, Tensor]:
+    ) -> Mapping[str, Target]:
         """Return the targets of a term whose source is "match", in place of :meth:`settle`.
 
         Args:
             query: statistics of what is to be painted: the content at the first scale, at others
                 a mixture with what was painted so far.
             styles: those of each style.
+
+        Returns:
+            Arrays, or lookups where these would be large.
         """
         raise NotImplementedError(f"{self.name} has source 'match', but no match()")
 
     def match_areas(
         self, query: Mapping[str, Tensor], areas: Sequence[Matched], protected: Protected
-    ) -> Mapping[str, Tensor]:
+    ) -> Mapping[str, Target]:
         """Return the targets where not all of the picture has the same styles.
 
         By default :meth:`match` of all styles there are.
@@ -134,6 +139,52 @@ class Term(ABC):
         self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
     ) -> Comparison:
         """Append the cost that statistics have with these targets, all by what they are called."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """A map (1, C, h, w), float32, that has one of several columns at each position.
+
+    ``np.asarray`` makes an array of all of it; ``lookup[..., rows, columns]`` of a window, with the
+    values that this array has there.
+
+    Attributes:
+        columns: what it is made of, float32 (C, Q).
+        places: which of them each position has, int32 (h, w), 0..Q-1.
+        weights: by what the column is multiplied at each position, float32 (h, w); None for 1.
+    """
+
+    columns: Tensor
+    places: NDArray[np.int32]
+    weights: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """That of the array."""
+        return 1, len(self.columns), *self.places.shape
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """That of the array."""
+        return np.dtype(np.float32)
+
+    def __getitem__(self, window: tuple[EllipsisType, slice, slice]) -> Tensor:
+        """Return a window ``[..., rows, columns]``, an array of its own, float32 (1, C, h', w')."""
+        _, *sides = window
+        places = self.places[tuple(sides)]
+        found = self.columns.take(places.reshape(-1), axis=1)
+        found = found.reshape(1, len(self.columns), *places.shape)
+        if self.weights is not None:
+            found *= self.weights[tuple(sides)]
+        return found
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("a lookup is no array: it takes a copy to make one of it")
+        return self[..., :, :].astype(dtype or self.dtype, copy=False)
+
+
+Target: TypeAlias = "Tensor | Lookup"
 
 
 @dataclass(frozen=True)
