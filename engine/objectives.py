@@ -15,9 +15,10 @@ from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
 from ortist.engine.scene import Division, Scene
 from ortist.engine.sessions import Graph
-from ortist.engine.targets import Measure, Measuring, Memory, measured, settle_targets
+from ortist.engine.storage import IN_MEMORY
+from ortist.engine.targets import Measure, Measuring, Memory, as_arrays, measured, settle_targets
 from ortist.engine.tiling import Alone, Bench, Tiled, TilePieces, Tiling, divided, measured_in_tiles
-from ortist.export.costs.term import Part
+from ortist.export.costs.term import Part, Target
 from ortist.models.keys import Kind
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Objectives:
             (choices.plain, tiling),
             self._graphs.device.threads,
             lambda: ending.terminate,
+            IN_MEMORY if tiling is None else tiling.storage,
         )
         constants = settle_targets(measuring, choices.j.parts, scene, options, query)
         loading.result()
@@ -128,9 +130,9 @@ class _Whole:
         """Return what measures pictures."""
         return partial(measured, self._get("measure", choice, self._largest))
 
-    def evaluate(self, constants: Mapping[str, Tensor]) -> Evaluate:
+    def evaluate(self, constants: Mapping[str, Target]) -> Evaluate:
         """Return what evaluates J."""
-        like = self._scene.content
+        like, constants = self._scene.content, as_arrays(constants)
         if self._kinds == FUSED:
             return Fused(self._loaded[0], constants, like)
         measure = self._get("measure", self._choices.j, self._scene.pixels)
@@ -167,7 +169,7 @@ class _InTiles:
         graph = self._get("measure_tile", choice, self._tiling.crop_pixels)
         return partial(measured_in_tiles, graph, tiling=self._tiling)
 
-    def evaluate(self, constants: Mapping[str, Tensor]) -> Evaluate:
+    def evaluate(self, constants: Mapping[str, Target]) -> Evaluate:
         """Return what evaluates J."""
         like, parts = self._scene.content, self._choices.j.parts
         tiles = self._tiling.tiles(like)

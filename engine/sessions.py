@@ -44,6 +44,7 @@ _IDENTITY = (
     b"\x12\x04\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x12"
 )
 """An ONNX model, y = x, to try a provider with."""
+_SHRINKING = "memory.enable_memory_arena_shrinkage"
 _WARNING, _FATAL = 2, 4  # severities of the runtime's log
 FEW_PIXELS = 2**17
 """Up to here, time without transposing kernels is worth an eighth of the memory."""
@@ -97,8 +98,18 @@ class Graph:
         """Return inputs for several runs, put where the graph runs once and for all."""
         return {name: self._device.place(value) for name, value in feeds.items()}
 
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Map | Placed]) -> dict[str, Tensor]:
+    def run(
+        self,
+        outputs: Sequence[str],
+        feeds: Mapping[str, Map | Placed],
+        last: bool = False,
+    ) -> dict[str, Tensor]:
         """Return the named outputs, computing only what they need.
+
+        Args:
+            outputs: by name.
+            feeds: inputs by name.
+            last: whether other graphs need the memory next, so that none of it is kept.
 
         Raises:
             CanceledError: if it is ended.
@@ -110,6 +121,8 @@ class Graph:
             return {}
         arrays = {name: value for name, value in feeds.items() if isinstance(value, np.ndarray)}
         given = {**self._constants, **feeds, **self.placed(arrays)}
+        if self._device.is_cpu:
+            self._run_options.add_run_config_entry(_SHRINKING, "cpu:0" if last else "")
         try:
             values = self._session.run_with_ort_values(list(outputs), given, self._run_options)
         except Exception as error:  # the runtime's exceptions have no common base but this

@@ -17,7 +17,7 @@ from ortist.engine.options import Options
 from ortist.engine.scales import Scale
 from ortist.engine.scene import Scene, Style, shares_of
 from ortist.engine.sessions import Graph
-from ortist.engine.storage import IN_MEMORY, Storage, blocks
+from ortist.engine.storage import IN_MEMORY, Storage, bands, blocks
 from ortist.export.costs import TERMS
 from ortist.export.costs.term import Matched, Part, Protected, Target
 from ortist.models.interface import TARGET
@@ -72,6 +72,7 @@ class Measuring:
         key: tells the graphs from others.
         threads: that matches are looked for by.
         canceled: asked whether to give up looking.
+        storage: makes arrays of the size of pictures.
     """
 
     plain: Measure
@@ -81,6 +82,7 @@ class Measuring:
     key: Hashable = None
     threads: int = 1
     canceled: Callable[[], bool] = lambda: False
+    storage: Storage = IN_MEMORY
 
     def of(self, parts: Sequence[Part], picture: Tensor) -> Statistics:
         """Return what parts measure of a picture all of which counts."""
@@ -136,7 +138,7 @@ def settle_targets(
     scene: Scene,
     options: Options,
     query: Tensor | None = None,
-) -> dict[str, Tensor]:
+) -> dict[str, Target]:
     """Return the targets and guides of all parts, by the names that graphs take them by.
 
     Args:
@@ -158,20 +160,26 @@ def settle_targets(
         for area in scene.areas
     ]
     weights = _guides(parts, scene, options)
-    with computing(measuring.threads, measuring.canceled):
+    storage = measuring.storage
+    with computing(measuring.threads, measuring.canceled, storage):
         settled: dict[Part, Mapping[str, Target]] = {
-            part: part.term.settle(_weighted(part, seen, weights)) for part in kept
+            part: part.term.settle(_weighted(part, seen, weights, storage)) for part in kept
         }
         for part in blended:
             settled[part] = _blended(part, scene, styled)
         for part in matched:
             settled[part] = _matched(part, scene, options, (seen, sought), styled)
     targets = {
-        f"{TARGET}/{part.name}/{name}": np.asarray(value, np.float32)
+        f"{TARGET}/{part.name}/{name}": value
         for part, own in settled.items()
         for name, value in own.items()
     }
     return {**targets, **weights}
+
+
+def as_arrays(targets: Mapping[str, Target]) -> dict[str, Tensor]:
+    """Return targets that are looked up as the whole arrays that they stand for."""
+    return {name: np.asarray(value, np.float32) for name, value in targets.items()}
 
 
 def mixed(content: Tensor, painted: Tensor, before: Scale, storage: Storage = IN_MEMORY) -> Tensor:
@@ -204,10 +212,18 @@ def measured(
     return graph.run(names, {**image, **graph.layout(image), **guides}) if names else {}
 
 
-def _weighted(part: Part, seen: Statistics, weights: Mapping[str, Tensor]) -> Statistics:
+def _weighted(
+    part: Part, seen: Statistics, weights: Mapping[str, Tensor], storage: Storage
+) -> Statistics:
     """Return a part's statistics, activations, by the weights of its guide if it has one."""
-    own = part.plain.own(seen)
-    return {name: value * weights[part.roots] for name, value in own.items()} if part.guide else own
+    own = {name: np.asarray(value, np.float32) for name, value in part.plain.own(seen).items()}
+    if not part.guide:
+        return own
+    products = {name: storage.copy(value) for name, value in own.items()}
+    for product in products.values():
+        for rows in bands(product, weights[part.roots]):
+            product[..., rows, :] *= weights[part.roots][..., rows, :]
+    return products
 
 
 def _blended(part: Part, scene: Scene, styled: Sequence[Sequence[Styled]]) -> Statistics:

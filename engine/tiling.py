@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from ortist.engine.optimizer import Tensor
 from ortist.engine.sessions import Graph
 from ortist.engine.storage import Storage, release
+from ortist.engine.targets import as_arrays
 from ortist.engine.tiles import Tile, Window, crop_pixels, cut
-from ortist.export.costs.term import Part
+from ortist.export.costs.term import Part, Target
 from ortist.models.interface import COSTS, GRADIENT, SLOPE, TARGET, WEIGHTS, WINDOW
 from ortist.models.layers import IMAGE, stride_of
 
@@ -105,8 +106,14 @@ class Bench:
         self._measure, self._pullback, self._compare = measure, pullback, compare
         self._near, self._far = divided(parts)
 
-    def measure(self, piece: Piece, pixels: Tensor) -> Measured:
-        """Return what a tile adds, given the pixels of its crop."""
+    def measure(self, piece: Piece, pixels: Tensor, last: bool = False) -> Measured:
+        """Return what a tile adds, given the pixels of its crop.
+
+        Args:
+            piece: the tile.
+            pixels: of its crop.
+            last: whether derivatives are to be carried on next, so that memory is freed for that.
+        """
         core, seen = piece.tile.core, piece.tile.seen.within(piece.tile.crop)
         parts = (*self._far, *self._near)
         guides = {
@@ -114,7 +121,7 @@ class Bench:
             for part in parts
             if part.guide
         }
-        found = measured_tile(self._measure, parts, piece.tile, seen.of(pixels), guides)
+        found = measured_tile(self._measure, parts, piece.tile, seen.of(pixels), guides, last)
         sums: dict[str, NDArray[np.float64]] = {}
         for part in self._far:
             for name, value in part.own(found).items():
@@ -128,6 +135,7 @@ class Bench:
         pixels: Tensor,
         slopes: Mapping[str, Tensor],
         weights: NDArray[np.float64],
+        last: bool = False,
     ) -> Tensor:
         """Return dJ/dpixels of a tile's core.
 
@@ -136,6 +144,7 @@ class Bench:
             pixels: of its crop.
             slopes: dJ/dstatistics by the names of the statistics.
             weights: of the costs of parts that are local, in order.
+            last: whether something else is to be computed next.
         """
         crop = piece.tile.crop
         feeds: dict[str, Any] = {IMAGE: pixels, **piece.guides, **piece.targets}
@@ -147,7 +156,7 @@ class Bench:
         feeds[WEIGHTS] = (weights * shares).astype(np.float32)
         feeds |= self._pullback.layout({IMAGE: pixels})
         taken = {name: value for name, value in feeds.items() if name in self._pullback.inputs}
-        gradient = self._pullback.run([GRADIENT], taken)[GRADIENT]
+        gradient = self._pullback.run([GRADIENT], taken, last)[GRADIENT]
         found: Tensor = piece.tile.core.within(crop).of(gradient)
         return found
 
@@ -198,8 +207,9 @@ class Alone:
 
     def measure(self, pixels: Iterable[Tensor]) -> Iterator[Measured]:
         """Yield what each tile adds, given the pixels of all crops."""
-        for piece, crop in zip(self._pieces, pixels, strict=True):
-            yield self._bench.measure(piece, crop)
+        for index, crop in enumerate(pixels, start=1):
+            last = index == len(self._pieces)
+            yield self._bench.measure(self._pieces[index - 1], crop, last)
 
     def pull_back(
         self,
@@ -208,8 +218,9 @@ class Alone:
         weights: NDArray[np.float64],
     ) -> Iterator[Tensor]:
         """Yield dJ/dpixels of each core."""
-        for piece, crop in zip(self._pieces, pixels, strict=True):
-            yield self._bench.pull_back(piece, crop, slopes, weights)
+        for index, crop in enumerate(pixels, start=1):
+            last = index == len(self._pieces)
+            yield self._bench.pull_back(self._pieces[index - 1], crop, slopes, weights, last)
 
 
 class TilePieces(Sequence[Piece]):
@@ -272,14 +283,14 @@ class Tiled:
         workers: Workers,
         compare: Graph,
         parts: Sequence[Part],
-        constants: Mapping[str, Tensor],
+        constants: Mapping[str, Target],
         tiles: Sequence[Tile],
         storage: Storage,
     ) -> None:
         self._workers, self._compare = workers, compare
         self._parts, self._tiles, self._storage = parts, tiles, storage
-        targets = {name: value for name, value in constants.items() if name in compare.inputs}
-        self._targets = compare.placed(targets)
+        taken = {name: value for name, value in constants.items() if name in compare.inputs}
+        self._targets = compare.placed(as_arrays(taken))
         self._local = np.array([part.term.local for part in parts], bool)
 
     def __call__(
@@ -329,6 +340,7 @@ def measured_tile(
     tile: Tile,
     pixels: Tensor,
     guides: Mapping[str, Tensor],
+    last: bool = False,
 ) -> dict[str, Tensor]:
     """Return what parts measure of a tile's core, given pixels and guides of what it sees."""
     core = tile.core.within(tile.seen)
@@ -341,7 +353,7 @@ def measured_tile(
             feeds[part.roots] = guides[part.roots]
         elif part.guide:
             feeds[part.roots] = core.of(guides[part.roots], stride_of(part.layer))
-    return graph.run(names, {**feeds, **graph.layout({IMAGE: pixels})}) if names else {}
+    return graph.run(names, {**feeds, **graph.layout({IMAGE: pixels})}, last) if names else {}
 
 
 def measured_in_tiles(
@@ -355,14 +367,15 @@ def measured_in_tiles(
     sums: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(()))
     maps: dict[str, Tensor] = {}
     height, width = picture.shape[2:]
-    for tile in tiling.tiles(picture):
+    tiles = tiling.tiles(picture)
+    for tile in tiles:
         pixels = tile.seen.of(picture)
         own = {
             part.roots: tile.seen.of(guides[part.roots], stride_of(part.layer))
             for part in parts
             if part.guide
         }
-        found = measured_tile(graph, parts, tile, pixels, own)
+        found = measured_tile(graph, parts, tile, pixels, own, tile is tiles[-1])
         piece = Piece(tile, (height, width), {}, {})
         for part in parts:
             values = part.own(found)

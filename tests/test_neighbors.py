@@ -23,7 +23,7 @@ from ortist.engine.objective import weighted_parts
 from ortist.engine.scales import Scale
 from ortist.engine.scene import Area, Scene, Style
 from ortist.engine.storage import IN_MEMORY, Storage
-from ortist.engine.targets import PAINTED, Measuring, mixed, settle_targets
+from ortist.engine.targets import PAINTED, Measuring, as_arrays, mixed, settle_targets
 from ortist.engine.targets import measured as measure_whole
 from ortist.export.costs.neighbors import (
     COARSEST,
@@ -119,7 +119,7 @@ def test_cost_and_gradient_are_those_of_autograd(size: tuple[int, int], kernel: 
     content, style, image = (picture(*size, seed) for seed in range(3))
     engine = Engine("cpu", 2, kernel=kernel)
     scene = Scene.whole(content, [style])
-    targets = settle_targets(measuring(engine), PARTS, scene, NEIGHBORS)
+    targets = as_arrays(settle_targets(measuring(engine), PARTS, scene, NEIGHBORS))
     target = whole({name: value for name, value in targets.items() if "neighbors" in name})
     pixels = torch.tensor(to_tensor(image)).double().requires_grad_()
     expected = 1 - functional.cosine_similarity(
@@ -160,7 +160,7 @@ def test_targets_are_columns_of_styles_that_count() -> None:
         engine = Engine("cpu", 1)
         own = [Style(to_tensor(style), share) for share, style in styles]
         scene = Scene(to_tensor(content), [Area("", own)])
-        found = settle_targets(measuring(engine), PARTS, scene, NEIGHBORS)
+        found = as_arrays(settle_targets(measuring(engine), PARTS, scene, NEIGHBORS))
         target = whole({name: value for name, value in found.items() if "neighbors" in name})
         return target.reshape(target.shape[1], -1).T
 

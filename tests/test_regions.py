@@ -20,7 +20,7 @@ from ortist.engine.images import resize_image, to_tensor
 from ortist.engine.objective import weighted_parts
 from ortist.engine.pictures import read_pictures
 from ortist.engine.scene import Area, Division, Scene, Style
-from ortist.engine.targets import Measuring, Statistics, settle_targets
+from ortist.engine.targets import Measuring, Statistics, as_arrays, settle_targets
 from ortist.engine.targets import measured as measure_whole
 from ortist.export.costs.term import Part
 
@@ -205,7 +205,7 @@ def targets_of(here: Scene, options: Options) -> Tensor:
     measuring = Measuring(
         partial(measure_whole, engine._graphs.get("measure", choice, here.pixels))
     )
-    found = settle_targets(measuring, parts, here, options)
+    found = as_arrays(settle_targets(measuring, parts, here, options))
     finer = [found[f"target/neighbors/image/{layer}"][0] for layer in ("conv1_1", "conv3_1")]
     return np.concatenate(finer)
 

@@ -22,7 +22,7 @@ from ortist.engine.images import to_tensor
 from ortist.engine.objective import Evaluation, weighted_parts
 from ortist.engine.optimizer import Tensor
 from ortist.engine.scene import Area, Scene, Style
-from ortist.engine.targets import Measuring, settle_targets
+from ortist.engine.targets import Measuring, as_arrays, settle_targets
 from ortist.engine.targets import measured as measure_whole
 from ortist.export.builder import GraphBuilder
 from ortist.export.costs import STATISTICS, TERMS
@@ -80,9 +80,8 @@ def test_pieces_compute_what_the_fused_graph_does(
     )
     styles = [Style(to_tensor(STYLE), 0.75), Style(to_tensor(CONTENT), 0.25)]
     scene = Scene(to_tensor(CONTENT), [Area("", styles)])
-    targets = settle_targets(
-        Measuring(partial(measure_whole, measure)), choice.parts, scene, options
-    )
+    measuring = Measuring(partial(measure_whole, measure))
+    targets = as_arrays(settle_targets(measuring, choice.parts, scene, options))
     weights = np.linspace(1, 3, len(choice.parts)).astype(np.float32)
     expected, slope = Fused(gradient, targets, IMAGE)(IMAGE, weights)
     costs, found = Pieces(measure, compare, pullback, targets, IMAGE)(IMAGE, weights)
