@@ -282,7 +282,7 @@ class Engine:
         ]
         for scale, tiling in zip(scales, tilings, strict=True):
             self._objectives.find(scale.pixels, options, division, tiling)
-        run_options = self._device.new_run()
+        ending = self._device.new_ending()
         # Each size is asked for several times, one after the other.
         at = lru_cache(1)(lambda scale: pictures.at(scale.width, scale.height, scale.storage))
 
@@ -291,9 +291,9 @@ class Engine:
             query = None
             if painted is not None and matches(options):
                 query = mixed(scene.content, painted, scales[index - 1], scales[index].storage)
-            more = run_options, query, tilings[index]
+            more = ending, query, tilings[index]
             work = in_background(lambda: self._objectives.make(scene, options, *more))
-            return awaited(work, lambda: run_options.terminate)
+            return awaited(work, lambda: ending.requested)
 
         return Run(
             scales,
@@ -302,7 +302,7 @@ class Engine:
             starting_picture(at(scales[0]), options, self._artifacts.mean, scales[0].storage),
             len(weighted_parts(options, pictures.division)),
             options,
-            lambda: setattr(run_options, "terminate", True),
+            ending.request,
             lambda index: scales[index].storage,
         )
 

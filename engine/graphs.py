@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ortist.engine.artifacts import Artifacts, Choice
 from ortist.engine.kept import Kept
 from ortist.engine.options import Options
-from ortist.engine.sessions import Device, Graph
+from ortist.engine.sessions import Device, Ending, Graph
 from ortist.engine.targets import masked_parts
 from ortist.export.costs.term import Part
 from ortist.models.keys import Kind
 from ortist.models.winograd import WINOGRAD_BLOCK
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 KERNELS = ("auto", "direct", "winograd")
 WINOGRAD_MIN_PIXELS = 128 * 128
@@ -90,7 +87,7 @@ class Graphs:
         kind: Kind,
         choice: Choice,
         pixels: int,
-        run_options: onnxruntime.RunOptions | None = None,
+        ending: Ending | None = None,
     ) -> Graph:
         """Return a graph for pictures of so many pixels; small ones share the last ones used.
 
@@ -98,14 +95,14 @@ class Graphs:
             kind: of the graph.
             choice: what it is made for.
             pixels: of the largest picture that it will run on.
-            run_options: end its evaluations.
+            ending: ends its evaluations.
         """
         choice = choice.of_kind(kind)
         if pixels > SMALL_PIXELS:
             graph = self.load(kind, choice, pixels)
         else:
             graph = self._kept.get((kind, choice), lambda: self.load(kind, choice, SMALL_PIXELS))
-        return graph if run_options is None else graph.within(run_options)
+        return graph if ending is None else graph.within(ending)
 
     def load(self, kind: Kind, choice: Choice, pixels: int) -> Graph:
         """Load a graph anew."""

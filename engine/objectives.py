@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ortist.engine.artifacts import Choice
 from ortist.engine.background import in_background
@@ -14,15 +13,12 @@ from ortist.engine.objective import Evaluate, Objective, weighted_parts
 from ortist.engine.optimizer import Tensor
 from ortist.engine.options import Options
 from ortist.engine.scene import Division, Scene
-from ortist.engine.sessions import Graph
+from ortist.engine.sessions import Ending, Graph
 from ortist.engine.storage import IN_MEMORY
 from ortist.engine.targets import Measure, Measuring, Memory, as_arrays, measured, settle_targets
 from ortist.engine.tiling import Alone, Bench, Tiled, TilePieces, Tiling, divided, measured_in_tiles
 from ortist.export.costs.term import Part, Target
 from ortist.models.keys import Kind
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 FUSED: tuple[Kind, ...] = ("gradient",)
 PIECES: tuple[Kind, ...] = ("compare", "pullback")
@@ -65,7 +61,7 @@ class Objectives:
         self,
         scene: Scene,
         options: Options,
-        run_options: onnxruntime.RunOptions | None = None,
+        ending: Ending | None = None,
         query: Tensor | None = None,
         tiling: Tiling | None = None,
     ) -> Objective:
@@ -74,11 +70,11 @@ class Objectives:
         Args:
             scene: content and styles in the size to paint.
             options: how.
-            run_options: end evaluations, and the search for matches.
+            ending: ends evaluations, and the search for matches.
             query: what styles are matched with, float32 (1, 3, H, W); the content by default.
             tiling: how the picture is evaluated in tiles; as a whole by default.
         """
-        ending = run_options or self._graphs.device.new_run()
+        ending = ending or self._graphs.device.new_ending()
         weighted = weighted_parts(options, scene.division)
         choices = self._graphs.choices(scene.pixels, options, [one.part for one in weighted])
         way: _Whole | _InTiles
@@ -95,7 +91,7 @@ class Objectives:
             self._styles,
             (choices.plain, tiling),
             self._graphs.device.threads,
-            lambda: ending.terminate,
+            lambda: ending.requested,
             IN_MEMORY if tiling is None else tiling.storage,
         )
         constants = settle_targets(measuring, choices.j.parts, scene, options, query)
@@ -111,13 +107,13 @@ class _Whole:
         graphs: Graphs,
         choices: Choices,
         scene: Scene,
-        ending: onnxruntime.RunOptions,
+        ending: Ending,
         kinds: Sequence[Kind],
     ) -> None:
         self._choices, self._kinds, self._scene = choices, kinds, scene
         pictures = [scene.content, *(style.pixels for style in scene.styles)]
         largest = max(picture.shape[2] * picture.shape[3] for picture in pictures)
-        self._get = partial(graphs.get, run_options=ending)
+        self._get = partial(graphs.get, ending=ending)
         self._largest = largest
 
     def load(self) -> None:
@@ -148,11 +144,11 @@ class _InTiles:
         graphs: Graphs,
         choices: Choices,
         scene: Scene,
-        ending: onnxruntime.RunOptions,
+        ending: Ending,
         tiling: Tiling,
     ) -> None:
         self._choices, self._scene, self._tiling = choices, scene, tiling
-        self._get = partial(graphs.get, run_options=ending)
+        self._get = partial(graphs.get, ending=ending)
         self._near, self._far = divided(choices.j.parts)
 
     def load(self) -> None:

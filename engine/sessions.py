@@ -44,13 +44,40 @@ _IDENTITY = (
     b"\x12\x04\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x12"
 )
 """An ONNX model, y = x, to try a provider with."""
-_SHRINKING = "memory.enable_memory_arena_shrinkage"
 _WARNING, _FATAL = 2, 4  # severities of the runtime's log
 FEW_PIXELS = 2**17
 """Up to here, time without transposing kernels is worth an eighth of the memory."""
 MANY_PIXELS = 2**18
 """Above, saving a tenth of the memory is worth a quarter of a second of loading."""
 _log = logging.getLogger(__name__)
+
+
+class Ending:
+    """Ends evaluations that are under way, at their next node, when it is asked to.
+
+    Args:
+        plain: options of evaluations.
+        last: options of those after which the session is to keep no memory.
+    """
+
+    def __init__(self, plain: onnxruntime.RunOptions, last: onnxruntime.RunOptions) -> None:
+        self._plain, self._last = plain, last
+        last.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        for options in (plain, last):
+            options.only_execute_path_to_fetches = True
+
+    def request(self) -> None:
+        """End them; any thread may call this."""
+        self._plain.terminate = self._last.terminate = True
+
+    @property
+    def requested(self) -> bool:
+        """Whether they are to end."""
+        return bool(self._plain.terminate)
+
+    def options(self, last: bool) -> onnxruntime.RunOptions:
+        """Return the runtime's options for an evaluation."""
+        return self._last if last else self._plain
 
 
 class Graph:
@@ -79,7 +106,7 @@ class Graph:
         self._device = device
         self._constants = self.placed(constants)
         self._label = label
-        self._run_options = device.new_run()
+        self._ending = device.new_ending()
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.inputs = [value.name for value in session.get_inputs()]
         self.outputs = [value.name for value in session.get_outputs()]
@@ -88,10 +115,10 @@ class Graph:
         """Return the inputs that follow from the size of the images; plain graphs have none."""
         return layout(self.inputs, images)
 
-    def within(self, run_options: onnxruntime.RunOptions) -> Graph:
-        """Return the same graph, whose evaluations end when ``run_options`` say so."""
+    def within(self, ending: Ending) -> Graph:
+        """Return the same graph, whose evaluations end when ``ending`` says so."""
         graph = copy.copy(self)
-        graph._run_options = run_options
+        graph._ending = ending
         return graph
 
     def placed(self, feeds: Mapping[str, Map]) -> dict[str, Placed]:
@@ -121,12 +148,11 @@ class Graph:
             return {}
         arrays = {name: value for name, value in feeds.items() if isinstance(value, np.ndarray)}
         given = {**self._constants, **feeds, **self.placed(arrays)}
-        if self._device.is_cpu:
-            self._run_options.add_run_config_entry(_SHRINKING, "cpu:0" if last else "")
         try:
-            values = self._session.run_with_ort_values(list(outputs), given, self._run_options)
+            how = self._ending.options(last and self._device.is_cpu)
+            values = self._session.run_with_ort_values(list(outputs), given, how)
         except Exception as error:  # the runtime's exceptions have no common base but this
-            if self._run_options.terminate:
+            if self._ending.requested:
                 raise CanceledError("the run was canceled") from error
             raise OrtistError(f"onnxruntime cannot run {self._label}: {error}") from error
         # As they come they keep all memory of the session alive.
@@ -231,11 +257,9 @@ class Device:
         kind = _MEMORY.get(self.provider, "cpu")
         return self._runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), kind)
 
-    def new_run(self) -> onnxruntime.RunOptions:
-        """Return options for evaluations: with ``terminate`` set they end at their next node."""
-        options = self._runtime.RunOptions()
-        options.only_execute_path_to_fetches = True
-        return options
+    def new_ending(self) -> Ending:
+        """Return what can end evaluations."""
+        return Ending(self._runtime.RunOptions(), self._runtime.RunOptions())
 
     def _try_provider(self) -> None:
         """Raise DeviceError unless the provider starts."""
