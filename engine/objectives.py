@@ -83,7 +83,7 @@ class Objectives:
         else:
             way = _InTiles(self._graphs, choices, scene, ending, tiling)
         loading = in_background(way.load)
-        guided = any(style.mask is not None for style in scene.styles)
+        guided = choices.masked.parts and any(style.mask is not None for style in scene.styles)
         measuring = Measuring(
             way.measure(choices.plain),
             way.measure(choices.masked) if guided else None,

@@ -86,7 +86,7 @@ class Measuring:
 
     def of(self, parts: Sequence[Part], picture: Tensor) -> Statistics:
         """Return what parts measure of a picture all of which counts."""
-        return self.plain([part.plain for part in parts], picture, {})
+        return self.plain(list(dict.fromkeys(part.plain for part in parts)), picture, {})
 
     def of_style(self, parts: Sequence[Part], style: Style) -> Styled:
         """Return what parts measure of a style, of what counts of it if they can be guided."""
@@ -179,7 +179,7 @@ def settle_targets(
 
 def as_arrays(targets: Mapping[str, Target]) -> dict[str, Tensor]:
     """Return targets that are looked up as the whole arrays that they stand for."""
-    return {name: np.asarray(value, np.float32) for name, value in targets.items()}
+    return {name: np.asarray(value) for name, value in targets.items()}
 
 
 def mixed(content: Tensor, painted: Tensor, before: Scale, storage: Storage = IN_MEMORY) -> Tensor:

@@ -150,10 +150,10 @@ class Bench:
         feeds: dict[str, Any] = {IMAGE: pixels, **piece.guides, **piece.targets}
         for part in self._far:
             for name, slope in part.own(slopes).items():
-                share = np.float32(piece.share(crop, part, name))
+                share = pixels.dtype.type(piece.share(crop, part, name))
                 feeds[f"{SLOPE}/{part.name}/{name}"] = slope * share
         shares = [piece.share(crop, part, "") for part in self._near]
-        feeds[WEIGHTS] = (weights * shares).astype(np.float32)
+        feeds[WEIGHTS] = (weights * shares).astype(pixels.dtype)
         feeds |= self._pullback.layout({IMAGE: pixels})
         taken = {name: value for name, value in feeds.items() if name in self._pullback.inputs}
         gradient = self._pullback.run([GRADIENT], taken, last)[GRADIENT]
@@ -172,7 +172,8 @@ class Bench:
             for name, value in _own_targets(part, piece.targets).items():
                 stride = part.term.stride(part.layer, name)
                 feeds[f"{TARGET}/{part.name}/{name}"] = core.of(value, stride)
-        feeds[WEIGHTS] = np.ones(len(self._near), np.float32)
+        kind = next(iter(feeds.values())).dtype
+        feeds[WEIGHTS] = np.ones(len(self._near), kind)
         costs = self._compare.run([COSTS], feeds)[COSTS]
         shares = [piece.share(piece.tile.core, part, "") for part in self._near]
         total: NDArray[np.float64] = costs.astype(np.float64) * shares
@@ -303,18 +304,19 @@ class Tiled:
             costs[self._local] += measured.costs
             for name, value in measured.sums.items():
                 totals[name] = totals[name] + value if name in totals else value
-        feeds: dict[str, Any] = {name: value.astype(np.float32) for name, value in totals.items()}
+        kind = pixels.dtype
+        feeds: dict[str, Any] = {name: value.astype(kind) for name, value in totals.items()}
         feeds |= {**self._targets, WEIGHTS: weights[~self._local]}
         taken = {name: value for name, value in feeds.items() if name in self._compare.inputs}
         compared = self._compare.run(self._compare.outputs, taken)
         costs[~self._local] = compared.pop(COSTS)
         slopes = {name.removeprefix(f"{SLOPE}/"): value for name, value in compared.items()}
-        return costs.astype(np.float32), self._pulled_back(pixels, slopes, weights)
+        return costs.astype(kind), self._pulled_back(pixels, slopes, weights)
 
     def _pulled_back(
         self, pixels: Tensor, slopes: Mapping[str, Tensor], weights: NDArray[np.float32]
     ) -> Tensor:
-        gradient = self._storage.empty(pixels.shape)
+        gradient = self._storage.empty(pixels.shape, pixels.dtype)
         near = weights[self._local].astype(np.float64)
         found = self._workers.pull_back(self._crops(pixels), slopes, near)
         for tile, values in zip(self._tiles, found, strict=True):
