@@ -63,7 +63,14 @@ class Window:
         rows = slice(self.top // stride, self.bottom // stride)
         return ..., rows, slice(self.left // stride, self.right // stride)
 
-    def share(self, height: int, width: int, stride: int, overlap: tuple[int, int]) -> float:
+    def share(
+        self,
+        height: int,
+        width: int,
+        stride: int,
+        overlap: tuple[int, int],
+        inside: bool = False,
+    ) -> float:
         """Return the share of positions, or pairs of them, of a picture that are there.
 
         Args:
@@ -71,9 +78,10 @@ class Window:
             width: likewise.
             stride: pixels a side of a position.
             overlap: rows and columns that the second of a pair is further down and right.
+            inside: whether both must be in the window, not the first only.
         """
         down, across = (
-            _count(begin // stride, end // stride, side // stride, more)
+            _count(begin // stride, end // stride, side // stride, more, inside)
             for begin, end, side, more in (
                 (self.top, self.bottom, height, overlap[0]),
                 (self.left, self.right, width, overlap[1]),
@@ -86,9 +94,10 @@ class Window:
         return np.array([[self.top, self.left], [self.bottom, self.right]], np.int64)
 
 
-def _count(begin: int, end: int, side: int, overlap: int) -> float:
+def _count(begin: int, end: int, side: int, overlap: int, inside: bool) -> float:
     """Return the share of one axis: of pairs where there is an overlap."""
-    return (min(end + overlap, side) - overlap - begin) / (side - overlap)
+    last = end if inside else min(end + overlap, side)
+    return (last - overlap - begin) / (side - overlap)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,10 @@ class Piece:
     targets: Mapping[str, Tensor]
 
     def share(self, window: Window, part: Part, statistic: str) -> float:
-        """Return what a statistic of a window counts, relative to that of the picture."""
+        """Return what a statistic of a window counts, relative to that of the picture.
+
+        Of the core it is measured with what it has beyond.
+        """
         if part.guide and not part.term.local:
             return 1.0  # its weights are those of the picture
         names = [statistic]
@@ -79,7 +82,8 @@ class Piece:
             names = list(_own_targets(part, self.targets)) or names
         stride = max(part.term.stride(part.layer, name) for name in names)
         overlap = part.term.overlap.get(statistic, (0, 0))
-        return window.share(*self.size, stride, overlap)
+        inside = window is not self.tile.core
+        return window.share(*self.size, stride, overlap, inside)
 
 
 @dataclass(frozen=True)
