@@ -6,8 +6,8 @@ import math
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ortist.engine.engine import Engine
 from ortist.engine.errors import OrtistError
 from ortist.engine.jobs import Job
+from ortist.engine.signals import signals_held
 
 KEPT_STYLES = 4
 """As many as there are scales of one picture: a process gets pairs of a style one by one."""
@@ -104,7 +105,7 @@ class Worker:
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, setup), daemon=True)
         try:
-            with _signals_held():
+            with signals_held():
                 self._process.start()
         except BaseException:  # of a signal that was held: the process would wait for ever
             if self._process.pid is not None:
@@ -162,21 +163,6 @@ def ready(workers: Sequence[Worker]) -> list[Worker]:
     """Return those that have something to say, after a short time if there are none."""
     found = wait([worker.connection for worker in workers], _PATIENCE)
     return [worker for worker in workers if worker.connection in found]
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Have a process that is started here be deaf to signals, which are for this one."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    )
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: Connection, setup: Setup) -> None:

@@ -1,0 +1,221 @@
+"""Workers of Dask, on this machine or others: connecting to them, and what they are given.
+
+``distributed`` is imported when it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from ortist.engine.graphs import Blueprint, Graphs
+from ortist.engine.sessions import physical_cores
+from ortist.engine.signals import signals_held
+from ortist.engine.tiling import Piece
+from ortist.export.costs.term import Part
+from ortist.models.errors import InputError, OrtistError, shown
+
+if TYPE_CHECKING:
+    import distributed
+
+    from ortist.engine.crew import Crew
+
+T = TypeVar("T")
+Where: TypeAlias = "str | distributed.Client"
+Blueprints: TypeAlias = tuple[Blueprint, Blueprint, Blueprint | None]
+LOCAL = "local"
+TILE = 512
+"""Most rows and columns of tiles on a cluster, unless told: there are enough for all workers."""
+_TRIES = 3
+"""How often graphs are sent, if connections break."""
+
+
+class Cluster:
+    """Workers of Dask; connects at first use, and leaves when it is collected or the process ends.
+
+    Args:
+        where: ``"local"``, for processes on this machine; the address of a scheduler, as in
+            ``tls://host:8786``; the name of a scheduler file, ``.json``; or a client.
+        threads: of each worker's sessions.
+
+    Raises:
+        InputError: if it is none of these.
+    """
+
+    def __init__(self, where: Where, threads: int) -> None:
+        if isinstance(where, str):
+            known = where == LOCAL or "://" in where or where.endswith(".json")
+        else:
+            known = hasattr(where, "submit") and not getattr(where, "asynchronous", True)
+        if not known:
+            raise InputError(
+                f"cluster is {shown(where)}, accepted are {LOCAL}, the address of a scheduler as"
+                " tcp://host:8786, a scheduler file (.json), and clients of distributed that are"
+                " not asynchronous"
+            )
+        self._where, self._threads = where, threads
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self._where if isinstance(self._where, str) else "of the client"
+
+    @property
+    def client(self) -> Any:
+        """The connection, made at first use.
+
+        Raises:
+            InputError: if ``distributed`` is not installed.
+            OrtistError: if the cluster cannot be reached.
+        """
+        with self._lock:
+            if self._client is None:
+                self._client, close = _connected(self._where, self._threads)
+                weakref.finalize(self, close)
+            return self._client
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the scheduler is still there."""
+        return bool(self.client.status == "running")
+
+    def lost(self) -> OrtistError:
+        """Return the error of a scheduler that is gone."""
+        return OrtistError(f"the connection to the scheduler of cluster {self.name} is lost")
+
+    def begin(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Start a call in the client's event loop, and return what it will return."""
+        return asyncio.run_coroutine_threadsafe(call(), self.client.loop.asyncio_loop)
+
+    def connect(self) -> None:
+        """Be sure that there is a connection; raises as :attr:`client`."""
+        assert self.client
+
+    def crew(
+        self,
+        graphs: Graphs,
+        blueprints: Blueprints,
+        parts: Sequence[Part],
+        constants: Mapping[str, Any],
+        pieces: Sequence[Piece],
+        canceled: Callable[[], bool],
+    ) -> Crew:
+        """Return what evaluates the tiles of a picture on the workers, those to come included.
+
+        Args:
+            graphs: whose device and weights workers use.
+            blueprints: of the graphs that a :class:`~ortist.engine.tiling.Bench` takes.
+            parts: what J is the sum of.
+            constants: targets and guides of the whole picture, by name.
+            pieces: all tiles.
+            canceled: asked several times a second whether to give up.
+
+        Raises:
+            OrtistError: if the workers cannot evaluate tiles; the message says why.
+        """
+        from ortist.engine.crew import Crew
+        from ortist.engine.station import Station, Stock, Tools, shared_of
+
+        weights, device = graphs.weights(), graphs.device
+        stock, station = f"ortist-weights-{weights.entry.sha256}", f"ortist-{uuid.uuid4()}"
+        tools = Tools(
+            stock, device.provider, device.threads, *blueprints, tuple(parts), shared_of(constants)
+        )
+        self._register(Stock(weights), stock)
+        self._register(Station(tools), station)
+        crew = Crew(self, station, pieces, canceled)
+        weakref.finalize(crew, _unregister, self.client, station)
+        return crew
+
+    def _register(self, plugin: Any, name: str) -> None:
+        """Give something to all workers."""
+        for left in reversed(range(_TRIES)):
+            try:
+                self.client.register_plugin(plugin, name=name)
+                return
+            except OrtistError:
+                raise
+            except Exception as error:  # of whatever kind, on whichever worker
+                if not self.is_connected:
+                    raise self.lost() from error
+                if not (left and isinstance(error, OSError)):
+                    raise OrtistError(
+                        f"workers of cluster {self.name} cannot be used:"
+                        f" {type(error).__name__}: {error}"
+                    ) from error
+
+
+def _connected(where: Where, threads: int) -> tuple[Any, Callable[[], None]]:
+    """Return a client, and what closes what was made for it."""
+    if not isinstance(where, str):
+        return where, lambda: None
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise InputError(
+            f"cluster {where} needs distributed, which is not installed:"
+            " pip install 'ortist[cluster]'"
+        ) from error
+    make = partial(Client, set_as_default=False)
+    try:
+        if where == LOCAL:
+            local = _local(LocalCluster, threads)
+            return (client := make(local)), partial(_close, client, local)
+        client = make(scheduler_file=where) if where.endswith(".json") else make(where)
+    except Exception as error:  # of whatever kind: addresses, files, certificates
+        raise OrtistError(f"cluster {where} cannot be reached: {error}") from error
+    return client, partial(_close, client)
+
+
+def _local(make: Callable[..., T], threads: int) -> T:
+    """Start workers on this machine, which nobody reaches from others."""
+    # What ends this process is told to this one: they end with it.
+    with signals_held():
+        return make(
+            n_workers=max(1, physical_cores() // threads),
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            worker_dashboard_address=None,
+            resources={"ortist": 1},
+            memory_limit=None,
+        )
+
+
+def _close(*parts: Any) -> None:
+    for part in parts:
+        if part.asynchronous:  # it is collected in its own event loop
+            part.loop.add_callback(part.close)
+            continue
+        with suppress(Exception):  # it is gone
+            part.close(timeout=5)
+
+
+def _unregister(client: Any, station: str) -> None:
+    """Have workers drop what they hold for a picture, without waiting for it."""
+
+    async def ask() -> None:
+        with suppress(Exception):  # then they have gone, or will
+            await client.scheduler.unregister_worker_plugin(name=station)
+
+    if client.status == "running":
+        client.loop.add_callback(ask)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Do not have Dask warn of pixels among what is sent."""
+    import dask
+
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
+        yield

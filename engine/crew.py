@@ -1,0 +1,377 @@
+"""Tiles on the workers of a cluster: who gets which, and what becomes of those that are lost.
+
+Each worker keeps the pieces that it had once. A tile goes to who has its piece, unless others have
+less to do. What a worker that ends was at goes to others, and so does what takes too long, as on a
+machine that is cut off. Results are the same wherever they come from.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ortist.engine import station
+from ortist.engine.cluster import without_warnings
+from ortist.engine.optimizer import Tensor
+from ortist.engine.station import RESOURCE, Order, Slopes
+from ortist.engine.tiling import Measured, Piece
+from ortist.models.errors import CanceledError, OrtistError
+
+if TYPE_CHECKING:
+    from ortist.engine.cluster import Cluster
+
+NO_WORKERS_SECONDS = 60.0
+"""How long a run waits for a worker where there is none."""
+SLOW_SECONDS, SLOW_FACTOR = 20.0, 5.0
+"""A tile that takes so long, and so many times what another took, goes to another worker too."""
+_AT_ONCE = 2
+"""Tiles that a worker has: while it computes one, the next is on its way."""
+_AHEAD = 3
+"""Tiles for each worker that are under way or wait for those before them."""
+_TRIES = 5
+"""How often a tile may be lost: it may be what ends its workers."""
+_LOOK_SECONDS = 0.5
+_PATIENCE = 0.1
+"""Seconds between looks at who is there, and at whether to go on."""
+
+
+@dataclass(eq=False)
+class Mate:
+    """A worker.
+
+    Attributes:
+        address: of it.
+        pieces: numbers of the tiles whose pieces it has.
+        forget: those that it may forget.
+        evaluation: number of the slopes that it has.
+        asked: what it was asked for: futures of Dask, and what will come of them.
+    """
+
+    address: str
+    pieces: set[int] = field(default_factory=set)
+    forget: list[int] = field(default_factory=list)
+    evaluation: int = 0
+    asked: list[tuple[Any, Future[Any]]] = field(default_factory=list)
+
+    @property
+    def load(self) -> int:
+        """How much it is at, tiles included that others were given since."""
+        self.asked = [(future, answer) for future, answer in self.asked if not answer.done()]
+        return len(self.asked)
+
+    def leave(self) -> None:
+        """Want nothing of it any more."""
+        for future, _ in self.asked:
+            future.release()
+
+
+@dataclass(eq=False)
+class Flight:
+    """A tile under way.
+
+    Attributes:
+        index: number of the tile.
+        pixels: of its crop.
+        mate: who has it; None while there is nobody.
+        future: of Dask.
+        answer: what comes of it.
+        begun: when it was sent.
+        lost: how often its worker ended.
+    """
+
+    index: int
+    pixels: Tensor
+    mate: Mate | None = None
+    future: Any = None
+    answer: Future[Any] | None = None
+    begun: float = 0.0
+    lost: int = 0
+
+
+class Crew:
+    """The workers of a cluster, as :class:`~ortist.engine.tiling.Tiled` asks them.
+
+    Errors are those of :meth:`~ortist.engine.sessions.Graph.run`, and OrtistError if there is no
+    worker for :data:`NO_WORKERS_SECONDS`, the scheduler is gone, or a tile is lost again and again.
+
+    Args:
+        cluster: whose workers.
+        name: of the plugin by which they evaluate tiles.
+        pieces: all tiles; made anew at each use.
+        canceled: asked several times a second whether to give up.
+    """
+
+    def __init__(
+        self, cluster: Cluster, name: str, pieces: Sequence[Piece], canceled: Callable[[], bool]
+    ) -> None:
+        self.name = name
+        self._cluster, self._pieces, self._canceled = cluster, pieces, canceled
+        self.slowest = 0.0
+        """Seconds that a tile took, at most."""
+        self._mates: dict[str, Mate] = {}
+        self._evaluation = 0
+        self._looking: Future[Any] | None = None
+        self._looked = 0.0
+        self._deserted: float | None = None
+        weakref.finalize(self, _leave, self._mates)
+
+    def measure(self, pixels: Iterable[Tensor]) -> Iterator[Measured]:
+        """Yield what each tile adds, given the pixels of all crops."""
+        return _Round(self, station.measure).run(pixels)
+
+    def pull_back(
+        self,
+        pixels: Iterable[Tensor],
+        slopes: Mapping[str, Tensor],
+        weights: NDArray[np.float64],
+    ) -> Iterator[Tensor]:
+        """Yield dJ/dpixels of each core."""
+        self._evaluation += 1
+        return _Round(self, station.pull_back, Slopes(self._evaluation, slopes, weights)).run(
+            pixels
+        )
+
+    @property
+    def size(self) -> int:
+        """How many workers there are."""
+        return len(self._mates)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a worker can be given more."""
+        return any(mate.load < _AT_ONCE for mate in self._mates.values())
+
+    def has(self, mate: Mate | None) -> bool:
+        """Whether a worker is still there."""
+        return mate is not None and self._mates.get(mate.address) is mate
+
+    def pick(self, index: int, but: Mate | None = None) -> Mate | None:
+        """Return who is to have a tile, if there is anybody."""
+        mates = [mate for mate in self._mates.values() if mate is not but] or self._mates.values()
+        return min(mates, key=lambda mate: mate.load + (index not in mate.pieces), default=None)
+
+    def order(self, mate: Mate, flight: Flight, slopes: Slopes | None) -> Order:
+        """Return what a worker is told of a tile: what it does not have yet, it gets."""
+        index, number = flight.index, slopes.number if slopes else 0
+        piece = None
+        if index not in mate.pieces:
+            for other in self._mates.values():
+                if index in other.pieces:
+                    other.pieces.remove(index)
+                    other.forget.append(index)
+            piece = station.without_shared(self._pieces[index])
+            mate.pieces.add(index)
+            mate.forget = [other for other in mate.forget if other != index]
+        forget, mate.forget = mate.forget, []
+        sent = slopes if mate.evaluation != number else None
+        mate.evaluation = number or mate.evaluation
+        return Order(self.name, index, flight.pixels, piece, number, sent, tuple(forget))
+
+    def ask(self, mate: Mate, task: Callable[[Order], Any], order: Order) -> tuple[Any, Any]:
+        """Send an order; return the future of Dask and what will come of it."""
+        client = self._cluster.client
+        with without_warnings():
+            # Tasks that are for one worker are not given to others by Dask, which would not have
+            # the pieces.
+            future = client.submit(
+                task,
+                order,
+                key=f"ortist-{task.__name__}-{uuid.uuid4()}",
+                workers=[mate.address],
+                resources={RESOURCE: 1},
+                pure=False,
+            )
+
+        async def gathered() -> Any:
+            return await client.gather(future, asynchronous=True)
+
+        answer = self._cluster.begin(gathered)
+        mate.asked.append((future, answer))
+        return future, answer
+
+    def check(self) -> None:
+        """Look at whether to go on, and now and then at who is there.
+
+        Raises:
+            CanceledError: if the run was canceled.
+            OrtistError: if the scheduler is gone, or all workers have been for some time.
+        """
+        if self._canceled():
+            raise CanceledError("the run was canceled")
+        if not self._cluster.is_connected:
+            raise self._cluster.lost()
+        now = time.monotonic()
+        if self._looking is None and (now - self._looked > _LOOK_SECONDS or not self._mates):
+            scheduler = self._cluster.client.scheduler
+            self._looking = self._cluster.begin(lambda: scheduler.identity(n_workers=-1))
+            self._looked = now
+        if self._looking is not None and self._looking.done():
+            self._take_in(self._looking, now)
+            self._looking = None
+        elif now - self._looked > NO_WORKERS_SECONDS:
+            raise self._cluster.lost()
+
+    def _take_in(self, answer: Future[Any], now: float) -> None:
+        """Take in who is there."""
+        try:
+            workers = answer.result()["workers"]
+        except (OSError, CancelledError) as error:
+            raise self._cluster.lost() from error
+        ready = [
+            address
+            for address, facts in workers.items()
+            if facts["resources"].get(RESOURCE) and facts["status"] == "running"
+        ]
+        for address in self._mates.keys() - set(ready):
+            self._mates.pop(address).leave()
+        for address in ready:
+            self._mates.setdefault(address, Mate(address))
+        self._deserted = None if ready else self._deserted or now
+        if self._deserted is not None and now - self._deserted > NO_WORKERS_SECONDS:
+            others = f"; {len(workers)} have not" if workers else ""
+            raise OrtistError(
+                f"cluster {self._cluster.name} has had no running worker with --resources"
+                f" {RESOURCE}=1 for {NO_WORKERS_SECONDS:g} s{others}"
+            )
+
+
+def _leave(mates: Mapping[str, Mate]) -> None:
+    for mate in mates.values():
+        mate.leave()
+
+
+class _Round:
+    """All tiles, once.
+
+    Args:
+        crew: who computes them.
+        task: what is done with each.
+        slopes: what it takes besides, the same for all.
+    """
+
+    def __init__(
+        self, crew: Crew, task: Callable[[Order], Any], slopes: Slopes | None = None
+    ) -> None:
+        self._crew, self._task, self._slopes = crew, task, slopes
+        self._flights: deque[Flight] = deque()
+
+    def run(self, pixels: Iterable[Tensor]) -> Iterator[Any]:
+        """Yield the results in the order of the tiles; a few are under way meanwhile."""
+        flights = self._flights
+        try:
+            for index, crop in enumerate(pixels):
+                while flights and not self._has_room():
+                    yield self._landed(flights[0])
+                    flights.popleft()
+                flights.append(Flight(index, crop))
+                self._send(flights[-1])
+            while flights:
+                yield self._landed(flights[0])
+                flights.popleft()
+        finally:
+            for flight in flights:
+                self._drop(flight)
+
+    def _has_room(self) -> bool:
+        """Look after all; return whether one more can be sent."""
+        self._tend()
+        return len(self._flights) < _AHEAD * self._crew.size and self._crew.has_room
+
+    def _landed(self, flight: Flight) -> Any:
+        """Wait for a tile and return what came of it."""
+        while True:
+            self._tend()
+            answer = flight.answer
+            if answer is None:
+                time.sleep(_PATIENCE)
+            elif not answer.done():
+                wait([answer], _PATIENCE)
+            else:
+                found = self._result(flight, answer)
+                if found is not None:
+                    return found
+
+    def _result(self, flight: Flight, answer: Future[Any]) -> Any:
+        """Return what came of a tile; if nothing did, send it again and return None."""
+        from distributed import KilledWorker
+
+        mate = flight.mate
+        assert mate is not None
+        try:
+            found = answer.result()
+        except OrtistError:
+            raise
+        except (KilledWorker, CancelledError, OSError) as error:
+            self._crew.check()
+            self._lose(flight, error)
+            return None
+        except Exception as error:  # of whatever kind
+            raise OrtistError(
+                f"worker {mate.address} failed: {type(error).__name__}: {error}"
+            ) from error
+        if found is None:  # it lacks what it had, or did not get yet
+            mate.pieces.discard(flight.index)
+            mate.evaluation = 0
+            self._send(flight)
+            return None
+        self._crew.slowest = max(self._crew.slowest, time.monotonic() - flight.begun)
+        flight.future.release()
+        return found
+
+    def _tend(self) -> None:
+        """Give tiles to others that are with nobody, or with whom they take too long."""
+        crew = self._crew
+        crew.check()
+        for flight in self._flights:
+            answer = flight.answer
+            if answer is not None and answer.done():
+                continue
+            if flight.mate is None:
+                self._send(flight)
+            elif not crew.has(flight.mate):
+                self._lose(flight)
+            elif crew.size > 1 and self._is_slow(flight):
+                # The first to have it goes on, and counts as busy until it answers.
+                self._send(flight, but=flight.mate)
+
+    def _is_slow(self, flight: Flight) -> bool:
+        known = self._crew.slowest
+        limit = max(SLOW_SECONDS, SLOW_FACTOR * known) if known else NO_WORKERS_SECONDS
+        return time.monotonic() - flight.begun > limit
+
+    def _lose(self, flight: Flight, error: Exception | None = None) -> None:
+        """Take in that a worker has ended with a tile."""
+        flight.lost += 1
+        if flight.lost >= _TRIES:
+            raise OrtistError(
+                f"tile {flight.index} was lost with {flight.lost} workers, which may have too"
+                " little memory: see what they printed"
+            ) from error
+        self._drop(flight)
+        self._send(flight)
+
+    def _send(self, flight: Flight, but: Mate | None = None) -> None:
+        """Give a tile to a worker, if there is one."""
+        crew = self._crew
+        flight.mate = mate = crew.pick(flight.index, but)
+        if mate is None:
+            flight.answer = None
+            return
+        order = crew.order(mate, flight, self._slopes)
+        flight.future, flight.answer = crew.ask(mate, self._task, order)
+        flight.begun = time.monotonic()
+
+    def _drop(self, flight: Flight) -> None:
+        """Want a tile no more."""
+        if flight.future is not None:
+            flight.future.release()
+            flight.future = None

@@ -1,0 +1,217 @@
+"""What the workers of a cluster do: they hold graphs and pieces, and evaluate tiles.
+
+Workers of Dask import this module, and so does its scheduler, which sees what is sent to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from distributed import Worker, WorkerPlugin, get_worker
+from numpy.typing import NDArray
+
+from ortist.engine.artifacts import Weights
+from ortist.engine.graphs import Blueprint
+from ortist.engine.optimizer import Tensor
+from ortist.engine.record import installed_versions
+from ortist.engine.sessions import Device
+from ortist.engine.tiling import Bench, Measured, Piece
+from ortist.export.costs.term import Part
+from ortist.models.errors import DeviceError
+
+RESOURCE = "ortist"
+"""What workers have one of that take part: a session computes one tile at a time."""
+
+
+class Stock(WorkerPlugin):
+    """The weights, which all graphs on a worker share.
+
+    Args:
+        weights: as they were verified.
+    """
+
+    idempotent = True
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What tiles of one picture are evaluated with.
+
+    Attributes:
+        stock: name of the plugin with the weights.
+        provider: of ONNX Runtime.
+        threads: of each session; the bytes depend on them.
+        measure: what the graph that measures tiles is loaded from.
+        pullback: likewise that which carries derivatives on to them.
+        compare: likewise that which compares what is local; None if nothing is.
+        parts: what J is the sum of.
+        shared: by the names of targets, what of them is the same for all tiles.
+        versions: of what pictures are computed with, by package.
+    """
+
+    stock: str
+    provider: str
+    threads: int
+    measure: Blueprint
+    pullback: Blueprint
+    compare: Blueprint | None
+    parts: tuple[Part, ...]
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=installed_versions)
+
+    def bench(self, weights: Weights) -> Bench:
+        """Load all graphs.
+
+        Raises:
+            DeviceError: if this process has other versions, or not that provider.
+            ArtifactError: if a graph cannot be loaded.
+        """
+        found = installed_versions()
+        for package in ("ortist", "onnxruntime"):
+            if found[package] != self.versions[package]:
+                raise DeviceError(
+                    f"a worker has {package} {found[package]}, accepted is"
+                    f" {self.versions[package]}, as where the run is"
+                )
+        device = Device(self.provider, self.threads)
+        measure, pullback = (one.load(device, weights) for one in (self.measure, self.pullback))
+        compare = self.compare.load(device, weights) if self.compare else None
+        return Bench(measure, pullback, compare, self.parts)
+
+
+class Slopes:
+    """What is the same for all tiles of an evaluation that are pulled back.
+
+    Args:
+        number: of the evaluation.
+        values: dJ/dstatistics by the names of the statistics.
+        weights: of the costs of parts that are local, in order.
+    """
+
+    def __init__(
+        self, number: int, values: Mapping[str, Tensor], weights: NDArray[np.float64]
+    ) -> None:
+        self.number, self.values, self.weights = number, values, weights
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is asked to do with a tile.
+
+    Attributes:
+        station: name of the plugin that does it.
+        index: number of the tile.
+        pixels: of its crop.
+        piece: the tile with what does not change, None if the worker has it.
+        evaluation: number of the slopes that are wanted, 0 for none.
+        slopes: these, None if the worker has them.
+        forget: numbers of tiles whose pieces other workers have now.
+    """
+
+    station: str
+    index: int
+    pixels: Tensor
+    piece: Piece | None
+    evaluation: int = 0
+    slopes: Slopes | None = None
+    forget: Sequence[int] = ()
+
+
+class Station(WorkerPlugin):
+    """Evaluates the tiles of a picture in one size, on a worker.
+
+    Args:
+        tools: by which.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._pieces: dict[int, Piece] = {}
+        self._slopes = Slopes(0, {}, np.zeros(0))
+        self._bench: Bench | None = None
+        self._problem: Exception = DeviceError(f"a worker has no resource {RESOURCE}")
+
+    async def setup(self, worker: Worker) -> None:
+        """Load the graphs, while the worker goes on to answer."""
+        if not worker.state.total_resources.get(RESOURCE):
+            return
+        stock: Any = worker.plugins[self._tools.stock]
+        try:
+            self._bench = await asyncio.to_thread(self._tools.bench, stock.weights)
+        except Exception as error:
+            # Who joins later has nobody to tell: its first task does.
+            self._problem = error
+            raise
+
+    def bench(self) -> Bench:
+        """Return what evaluates tiles; raises what prevented it."""
+        if self._bench is None:
+            raise self._problem
+        return self._bench
+
+    def piece(self, order: Order) -> Piece | None:
+        """Return the piece of an order, None if it is not here."""
+        for index in order.forget:
+            self._pieces.pop(index, None)
+        if order.piece is not None:
+            self._pieces[order.index] = with_shared(order.piece, self._tools.shared)
+        return self._pieces.get(order.index)
+
+    def slopes(self, order: Order) -> Slopes | None:
+        """Return the slopes of an order, None if they are not here."""
+        if order.slopes is not None:
+            self._slopes = order.slopes
+        return self._slopes if self._slopes.number == order.evaluation else None
+
+
+def measure(order: Order) -> Measured | None:
+    """Return what a tile adds, on a worker; None if it misses the piece."""
+    station = _station(order)
+    piece = station.piece(order)
+    return None if piece is None else station.bench().measure(piece, order.pixels)
+
+
+def pull_back(order: Order) -> Tensor | None:
+    """Return dJ/dpixels of a tile's core, on a worker; None if it misses piece or slopes."""
+    station = _station(order)
+    piece, slopes = station.piece(order), station.slopes(order)
+    if piece is None or slopes is None:
+        return None
+    return station.bench().pull_back(piece, order.pixels, slopes.values, slopes.weights)
+
+
+def _station(order: Order) -> Station:
+    station = get_worker().plugins[order.station]
+    assert isinstance(station, Station)
+    return station
+
+
+def shared_of(constants: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of targets, by their names, all tiles have in common: ``columns`` of lookups."""
+    return {name: value.columns for name, value in constants.items() if hasattr(value, "columns")}
+
+
+def without_shared(piece: Piece) -> Piece:
+    """Return a piece without what all have in common, so that it is sent once per worker."""
+    return _with_columns(piece, dict.fromkeys(shared_of(piece.targets)))
+
+
+def with_shared(piece: Piece, shared: Mapping[str, Any]) -> Piece:
+    """Return a piece with what all have in common."""
+    return _with_columns(piece, shared)
+
+
+def _with_columns(piece: Piece, columns: Mapping[str, Any]) -> Piece:
+    changed = {
+        name: replace(piece.targets[name], columns=value)  # type: ignore[type-var]
+        for name, value in columns.items()
+        if name in piece.targets
+    }
+    return replace(piece, targets={**piece.targets, **changed}) if changed else piece
