@@ -185,8 +185,10 @@ def _local(make: Callable[..., T], threads: int) -> T:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
-            worker_dashboard_address=None,
+            # None would have them listen to other machines all the same.
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             resources={"ortist": 1},
             memory_limit=None,
         )

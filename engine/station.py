@@ -6,6 +6,7 @@ Workers of Dask import this module, and so does its scheduler, which sees what i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +26,8 @@ from ortist.models.errors import DeviceError
 
 RESOURCE = "ortist"
 """What workers have one of that take part: a session computes one tile at a time."""
+IDLE_SECONDS = 900.0
+"""After which a worker gives memory back: whoever asked may have been killed, and tells nobody."""
 
 
 class Stock(WorkerPlugin):
@@ -101,6 +104,9 @@ class Slopes:
         self.number, self.values, self.weights = number, values, weights
 
 
+_NO_SLOPES = Slopes(0, {}, np.zeros(0))
+
+
 @dataclass(frozen=True)
 class Order:
     """What a worker is asked to do with a tile.
@@ -134,27 +140,49 @@ class Station(WorkerPlugin):
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._pieces: dict[int, Piece] = {}
-        self._slopes = Slopes(0, {}, np.zeros(0))
+        self._slopes = _NO_SLOPES
+        self._weights: Weights | None = None
         self._bench: Bench | None = None
-        self._problem: Exception = DeviceError(f"a worker has no resource {RESOURCE}")
+        self._problem: Exception | None = None
+        self._used = 0.0
+        self._idling: asyncio.Task[None] | None = None
 
     async def setup(self, worker: Worker) -> None:
         """Load the graphs, while the worker goes on to answer."""
         if not worker.state.total_resources.get(RESOURCE):
             return
         stock: Any = worker.plugins[self._tools.stock]
+        self._weights = stock.weights
+        self._idling = asyncio.create_task(self._idle())
         try:
-            self._bench = await asyncio.to_thread(self._tools.bench, stock.weights)
+            await asyncio.to_thread(self.bench)
         except Exception as error:
             # Who joins later has nobody to tell: its first task does.
             self._problem = error
             raise
 
+    def teardown(self, worker: Worker) -> None:
+        """Let go of everything."""
+        if self._idling is not None:
+            self._idling.cancel()
+
     def bench(self) -> Bench:
         """Return what evaluates tiles; raises what prevented it."""
-        if self._bench is None:
+        self._used = time.monotonic()
+        if self._problem is not None:
             raise self._problem
+        if self._bench is None:
+            assert self._weights is not None
+            self._bench = self._tools.bench(self._weights)
         return self._bench
+
+    async def _idle(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_SECONDS / 10)
+            if time.monotonic() - self._used > IDLE_SECONDS:
+                # Who asks again sends pieces again, and the graphs are loaded again.
+                self._bench, self._slopes = None, _NO_SLOPES
+                self._pieces.clear()
 
     def piece(self, order: Order) -> Piece | None:
         """Return the piece of an order, None if it is not here."""
