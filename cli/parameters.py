@@ -56,6 +56,16 @@ MaxMemory = Annotated[
         show_default="what there is",
     ),
 ]
+ClusterName = Annotated[
+    str | None,
+    _machine(
+        "--cluster",
+        metavar="local|ADDRESS|FILE",
+        help="Processes here or workers of Dask: local, its scheduler as tls://host:8786, or a"
+        " scheduler file.",
+        show_default=False,
+    ),
+]
 ModelsFolder = Annotated[
     Path | None,
     _machine(

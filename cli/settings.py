@@ -48,11 +48,18 @@ class Settings:
     kernel: str
     models: Path | None
     max_memory: str | None
+    cluster: str | None
 
     def engine(self) -> Engine:
         """Return the engine that paints."""
-        memory = memory_limit(self.max_memory)
-        return Engine(self.device, self.threads, self.models, self.kernel, memory=memory)
+        return Engine(
+            self.device,
+            self.threads,
+            self.models,
+            self.kernel,
+            memory=memory_limit(self.max_memory),
+            cluster=self.cluster,
+        )
 
     def inputs(self) -> list[Output]:
         """Return all pictures that are read."""
@@ -103,6 +110,7 @@ class Settings:
             "output": absolute(self.output),
             "files": {kind.key(): absolute(path) for kind, path in self.files.items()},
             "models": absolute(self.models),
+            "cluster": scheduler_file(self.cluster),
         }
 
     @classmethod
@@ -135,7 +143,13 @@ class Settings:
             kernel=fields["kernel"].text(),
             models=path_or_none(fields["models"]),
             max_memory=optional(fields["max_memory"], Value.text),
+            cluster=optional(fields["cluster"], Value.text),
         )
+
+
+def scheduler_file(cluster: str | None) -> str | None:
+    """Return a cluster with an absolute path if it is a scheduler file."""
+    return absolute(Path(cluster)) if cluster and cluster.endswith(".json") else cluster
 
 
 def pictures_of(options: Options) -> dict[str, Path]:

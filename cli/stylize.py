@@ -15,6 +15,7 @@ from ortist.cli.outputs.file import OutputFile
 from ortist.cli.painting import paint
 from ortist.cli.parameters import (
     Bits,
+    ClusterName,
     DeviceName,
     Force,
     Kernel,
@@ -136,6 +137,7 @@ def stylize(
     kernel: Kernel = KERNELS[0],
     models: ModelsFolder = None,
     max_memory: MaxMemory = None,
+    cluster: ClusterName = None,
 ) -> None:
     """Paint CONTENT in the style of STYLE.
 
@@ -173,6 +175,7 @@ def stylize(
         kernel=kernel,
         models=models,
         max_memory=max_memory,
+        cluster=cluster,
     )
     engine = settings.engine()
     plan = sources.plan(engine, options)
