@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,8 @@ class Settings:
 
     def engine(self) -> Engine:
         """Return the engine that paints."""
+        if self.cluster is not None:
+            silence_dask()
         return Engine(
             self.device,
             self.threads,
@@ -145,6 +150,14 @@ class Settings:
             max_memory=optional(fields["max_memory"], Value.text),
             cluster=optional(fields["cluster"], Value.text),
         )
+
+
+def silence_dask() -> None:
+    """Have Dask not print what becomes an error of ours, if anything does."""
+    with suppress(ImportError):  # which is told where it is needed
+        import_module("distributed")  # sets levels of its own
+    for name in ("distributed", "distributed.client", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def scheduler_file(cluster: str | None) -> str | None:

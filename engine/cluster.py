@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import uuid
 import weakref
@@ -191,6 +192,7 @@ def _local(make: Callable[..., T], threads: int) -> T:
             scheduler_kwargs={"dashboard": False},
             resources={"ortist": 1},
             memory_limit=None,
+            silence_logs=logging.CRITICAL,
         )
 
 

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from ortist.engine import CanceledError, Engine, InputError, Options, OrtistError, find_recipe
+from ortist.cli import main
+from ortist.engine import CanceledError, Engine, InputError, Options, OrtistError, Run, find_recipe
 from ortist.engine import crew as crews
 from ortist.engine.cluster import Cluster
 from ortist.engine.station import shared_of, with_shared, without_shared
@@ -211,6 +213,44 @@ def test_without_a_scheduler_a_run_fails_and_says_so(pictures: Any, tmp_path: Pa
     resumed = Engine("cpu", threads=1, tile=TILE).iterate(*pictures, GRAM)
     resumed.restore(state)
     assert [step.iteration for step in resumed] == [2, 3]
+
+
+def test_a_command_whose_scheduler_is_gone_goes_on_from_its_checkpoint(
+    pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ortist.engine.engine.TILE", TILE)
+    for name, pixels in zip(("photo.png", "painting.png"), pictures, strict=True):
+        Image.fromarray(pixels).save(name)
+    options = "--width 256 --height 192 --steps 4 --scales 1 --recipe draft --style-layer conv1_1"
+    command = f"stylize photo.png painting.png -o out.png --threads 1 --quiet {options}".split()
+    with _Scheduler("dask", "worker", "--no-dashboard", "--no-nanny") as scheduler:
+        run_next = Run.__next__
+
+        def run_next_and_kill(run: Run) -> Any:
+            if run.iteration == 2:
+                scheduler.kill()
+            return run_next(run)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "__next__", run_next_and_kill)
+            ending = _exit([*command, "--cluster", scheduler.address, "--checkpoint", "kept.npz"])
+    assert ending == 2
+    begun = Path("out.png").read_bytes()
+    assert _exit(["resume", "kept.npz", "--cluster", "local", "--quiet"]) == 0
+    resumed = Path("out.png").read_bytes()
+    assert resumed != begun
+    assert not Path("kept.npz").exists()
+    assert _exit([*command, "--force", "--cluster", "local"]) == 0
+    assert Path("out.png").read_bytes() == resumed
+
+
+def _exit(arguments: list[str]) -> Any:
+    try:
+        main(arguments)
+    except SystemExit as end:
+        return end.code or 0
+    return 0
 
 
 def test_a_cluster_that_is_none_is_refused() -> None:
