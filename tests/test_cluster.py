@@ -222,8 +222,9 @@ def test_a_command_whose_scheduler_is_gone_goes_on_from_its_checkpoint(
     monkeypatch.setattr("ortist.engine.engine.TILE", TILE)
     for name, pixels in zip(("photo.png", "painting.png"), pictures, strict=True):
         Image.fromarray(pixels).save(name)
-    options = "--width 256 --height 192 --steps 4 --scales 1 --recipe draft --style-layer conv1_1"
-    command = f"stylize photo.png painting.png -o out.png --threads 1 --quiet {options}".split()
+    options = "--recipe notebook --width 192 --height 160 --steps 4 --init content"
+    layers = "--style-layer conv1_1 --content-layer conv2_2 --threads 1 --quiet"
+    command = f"stylize photo.png painting.png -o out.png {options} {layers}".split()
     with _Scheduler("dask", "worker", "--no-dashboard", "--no-nanny") as scheduler:
         run_next = Run.__next__
 
