@@ -10,9 +10,9 @@ import logging
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -32,6 +32,8 @@ T = TypeVar("T")
 Where: TypeAlias = "str | distributed.Client"
 Blueprints: TypeAlias = tuple[Blueprint, Blueprint, Blueprint | None]
 LOCAL = "local"
+RESOURCE = "ortist"
+"""What workers have one of that take part: they compute one thing at a time."""
 TILE = 512
 """Most rows and columns of tiles on a cluster, unless told: there are enough for all workers."""
 _TRIES = 3
@@ -96,6 +98,35 @@ class Cluster:
     def begin(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
         """Start a call in the client's event loop, and return what it will return."""
         return asyncio.run_coroutine_threadsafe(call(), self.client.loop.asyncio_loop)
+
+    def ask(
+        self, task: Callable[..., Any], *arguments: Any, worker: str | None = None
+    ) -> tuple[Any, Future[Any]]:
+        """Send a task; return the future of Dask, to release, and what will come of it.
+
+        Args:
+            task: a function that workers can import.
+            arguments: of it.
+            worker: address of who is to do it; whoever takes part by default.
+        """
+        import dask
+
+        client = self.client
+        # It would warn of pixels among what is sent.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
+            future = client.submit(
+                task,
+                *arguments,
+                key=f"ortist-{task.__name__}-{uuid.uuid4()}",
+                workers=None if worker is None else [worker],
+                resources={RESOURCE: 1},
+                pure=False,
+            )
+
+        async def gathered() -> Any:
+            return await client.gather(future, asynchronous=True)
+
+        return future, self.begin(gathered)
 
     def connect(self) -> None:
         """Be sure that there is a connection; raises as :attr:`client`."""
@@ -190,7 +221,7 @@ def _local(make: Callable[..., T], threads: int) -> T:
             dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False},
-            resources={"ortist": 1},
+            resources={RESOURCE: 1},
             memory_limit=None,
             silence_logs=logging.CRITICAL,
         )
@@ -214,12 +245,3 @@ def _unregister(client: Any, station: str) -> None:
 
     if client.status == "running":
         client.loop.add_callback(ask)
-
-
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Do not have Dask warn of pixels among what is sent."""
-    import dask
-
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
-        yield

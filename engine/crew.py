@@ -8,7 +8,6 @@ machine that is cut off. Results are the same wherever they come from.
 from __future__ import annotations
 
 import time
-import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,28 +19,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine import station
-from ortist.engine.cluster import without_warnings
 from ortist.engine.optimizer import Tensor
-from ortist.engine.station import RESOURCE, Order, Slopes
+from ortist.engine.roster import Roster
+from ortist.engine.station import Order, Slopes
 from ortist.engine.tiling import Measured, Piece
 from ortist.models.errors import CanceledError, OrtistError
 
 if TYPE_CHECKING:
     from ortist.engine.cluster import Cluster
 
-NO_WORKERS_SECONDS = 60.0
-"""How long a run waits for a worker where there is none."""
 SLOW_SECONDS, SLOW_FACTOR = 20.0, 5.0
 """A tile that takes so long, and so many times what another took, goes to another worker too."""
+FIRST_SECONDS = 60.0
+"""The same while none is known."""
 _AT_ONCE = 2
 """Tiles that a worker has: while it computes one, the next is on its way."""
 _AHEAD = 3
 """Tiles for each worker that are under way or wait for those before them."""
 _TRIES = 5
 """How often a tile may be lost: it may be what ends its workers."""
-_LOOK_SECONDS = 0.5
 _PATIENCE = 0.1
-"""Seconds between looks at who is there, and at whether to go on."""
+"""Seconds between looks at whether to go on."""
 
 
 @dataclass(eq=False)
@@ -100,8 +98,8 @@ class Flight:
 class Crew:
     """The workers of a cluster, as :class:`~ortist.engine.tiling.Tiled` asks them.
 
-    Errors are those of :meth:`~ortist.engine.sessions.Graph.run`, and OrtistError if there is no
-    worker for :data:`NO_WORKERS_SECONDS`, the scheduler is gone, or a tile is lost again and again.
+    Errors are those of :meth:`~ortist.engine.sessions.Graph.run`, and those of
+    :meth:`~ortist.engine.roster.Roster.look`, and OrtistError if a tile is lost again and again.
 
     Args:
         cluster: whose workers.
@@ -119,9 +117,7 @@ class Crew:
         """Seconds that a tile took, at most."""
         self._mates: dict[str, Mate] = {}
         self._evaluation = 0
-        self._looking: Future[Any] | None = None
-        self._looked = 0.0
-        self._deserted: float | None = None
+        self._roster = Roster(cluster)
         weakref.finalize(self, _leave, self._mates)
 
     def measure(self, pixels: Iterable[Tensor]) -> Iterator[Measured]:
@@ -178,70 +174,26 @@ class Crew:
 
     def ask(self, mate: Mate, task: Callable[[Order], Any], order: Order) -> tuple[Any, Any]:
         """Send an order; return the future of Dask and what will come of it."""
-        client = self._cluster.client
-        with without_warnings():
-            # Tasks that are for one worker are not given to others by Dask, which would not have
-            # the pieces.
-            future = client.submit(
-                task,
-                order,
-                key=f"ortist-{task.__name__}-{uuid.uuid4()}",
-                workers=[mate.address],
-                resources={RESOURCE: 1},
-                pure=False,
-            )
-
-        async def gathered() -> Any:
-            return await client.gather(future, asynchronous=True)
-
-        answer = self._cluster.begin(gathered)
-        mate.asked.append((future, answer))
-        return future, answer
+        # For this worker alone: Dask would give it to others, which do not have the pieces.
+        asked = self._cluster.ask(task, order, worker=mate.address)
+        mate.asked.append(asked)
+        return asked
 
     def check(self) -> None:
-        """Look at whether to go on, and now and then at who is there.
+        """Look at whether to go on, and at who is there.
 
         Raises:
             CanceledError: if the run was canceled.
-            OrtistError: if the scheduler is gone, or all workers have been for some time.
+            OrtistError: as :meth:`Roster.look`.
         """
         if self._canceled():
             raise CanceledError("the run was canceled")
-        if not self._cluster.is_connected:
-            raise self._cluster.lost()
-        now = time.monotonic()
-        if self._looking is None and (now - self._looked > _LOOK_SECONDS or not self._mates):
-            scheduler = self._cluster.client.scheduler
-            self._looking = self._cluster.begin(lambda: scheduler.identity(n_workers=-1))
-            self._looked = now
-        if self._looking is not None and self._looking.done():
-            self._take_in(self._looking, now)
-            self._looking = None
-        elif now - self._looked > NO_WORKERS_SECONDS:
-            raise self._cluster.lost()
-
-    def _take_in(self, answer: Future[Any], now: float) -> None:
-        """Take in who is there."""
-        try:
-            workers = answer.result()["workers"]
-        except (OSError, CancelledError) as error:
-            raise self._cluster.lost() from error
-        ready = [
-            address
-            for address, facts in workers.items()
-            if facts["resources"].get(RESOURCE) and facts["status"] == "running"
-        ]
+        ready = self._roster.look()
         for address in self._mates.keys() - set(ready):
             self._mates.pop(address).leave()
         for address in ready:
-            self._mates.setdefault(address, Mate(address))
-        self._deserted = None if ready else self._deserted or now
-        if self._deserted is not None and now - self._deserted > NO_WORKERS_SECONDS:
-            others = f"; {len(workers)} have not" if workers else ""
-            raise OrtistError(
-                f"cluster {self._cluster.name} has had no running worker with --resources"
-                f" {RESOURCE}=1 for {NO_WORKERS_SECONDS:g} s{others}"
-            )
+            if address not in self._mates:
+                self._mates[address] = Mate(address)
 
 
 def _leave(mates: Mapping[str, Mate]) -> None:
@@ -345,7 +297,7 @@ class _Round:
 
     def _is_slow(self, flight: Flight) -> bool:
         known = self._crew.slowest
-        limit = max(SLOW_SECONDS, SLOW_FACTOR * known) if known else NO_WORKERS_SECONDS
+        limit = max(SLOW_SECONDS, SLOW_FACTOR * known) if known else FIRST_SECONDS
         return time.monotonic() - flight.begun > limit
 
     def _lose(self, flight: Flight, error: Exception | None = None) -> None:

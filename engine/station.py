@@ -16,6 +16,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
 from ortist.engine.artifacts import Weights
+from ortist.engine.cluster import RESOURCE
 from ortist.engine.graphs import Blueprint
 from ortist.engine.optimizer import Tensor
 from ortist.engine.record import installed_versions
@@ -24,8 +25,6 @@ from ortist.engine.tiling import Bench, Measured, Piece
 from ortist.export.costs.term import Part
 from ortist.models.errors import DeviceError
 
-RESOURCE = "ortist"
-"""What workers have one of that take part: a session computes one tile at a time."""
 IDLE_SECONDS = 900.0
 """After which a worker gives memory back: whoever asked may have been killed, and tells nobody."""
 

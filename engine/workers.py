@@ -6,21 +6,23 @@ import math
 import multiprocessing
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ortist.engine.cluster import Where
 from ortist.engine.engine import Engine
 from ortist.engine.errors import OrtistError
 from ortist.engine.jobs import Job
 from ortist.engine.signals import signals_held
 
+T = TypeVar("T")
 KEPT_STYLES = 4
 """As many as there are scales of one picture: a process gets pairs of a style one by one."""
 _PATIENCE = 0.2
@@ -34,6 +36,7 @@ class Setup:
     Attributes:
         threads: of each process.
         memory: most bytes that all of them may take together; None for what there is.
+        cluster: whose workers paint, in place of processes here; the rest is of each of these.
     """
 
     device: str = "auto"
@@ -41,6 +44,7 @@ class Setup:
     models: Path | None = None
     kernel: str = "auto"
     memory: float | None = None
+    cluster: Where | None = None
 
     def engine(self) -> Engine:
         """Return an engine of one process, which leaves memory to who gives it work."""
@@ -165,6 +169,18 @@ def ready(workers: Sequence[Worker]) -> list[Worker]:
     return [worker for worker in workers if worker.connection in found]
 
 
+def attempted(call: Callable[[], T]) -> T | Failed:
+    """Return what a call for a picture does, or why it fails."""
+    try:
+        return call()
+    except OrtistError as error:
+        return Failed(str(error))
+    except MemoryError:
+        return Failed("not enough memory")
+    except Exception as error:  # of whatever kind: the others are to be painted
+        return Failed(f"{type(error).__name__}: {error}")
+
+
 def _serve(connection: Connection, setup: Setup) -> None:
     """Be a process that paints what it is told, until nobody tells it any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -172,15 +188,13 @@ def _serve(connection: Connection, setup: Setup) -> None:
     engine: Engine | None = None
     while True:
         job: Job = line.receive()
-        try:
+
+        def paint(job: Job = job) -> Painted | None:
+            nonlocal engine
             engine = engine or setup.engine()
-            answer: Message | None = _painted(engine, job, line)
-        except OrtistError as error:
-            answer = Failed(str(error))
-        except MemoryError:
-            answer = Failed("not enough memory")
-        except Exception as error:  # of whatever kind: the others are to be painted
-            answer = Failed(f"{type(error).__name__}: {error}")
+            return _painted(engine, job, line)
+
+        answer = attempted(paint)
         if answer is not None:
             line.send(answer)
 

@@ -22,10 +22,13 @@ from PIL import Image
 from ortist.cli import main
 from ortist.engine import CanceledError, Engine, InputError, Options, OrtistError, Run, find_recipe
 from ortist.engine import crew as crews
+from ortist.engine.batch import Batch
 from ortist.engine.cluster import Cluster
+from ortist.engine.jobs import Job, pair_jobs
 from ortist.engine.station import shared_of, with_shared, without_shared
 from ortist.engine.tiles import Tile, Window
 from ortist.engine.tiling import Piece
+from ortist.engine.workers import Setup
 
 distributed = pytest.importorskip("distributed")
 
@@ -190,7 +193,7 @@ def test_what_takes_too_long_goes_to_another_worker(
 def test_without_workers_a_run_fails_after_a_while(
     pictures: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crews, "NO_WORKERS_SECONDS", 1.0)
+    monkeypatch.setattr("ortist.engine.roster.NO_WORKERS_SECONDS", 1.0)
     with (
         _Scheduler() as scheduler,
         pytest.raises(OrtistError, match=r"has had no running worker .* for 1 s$"),
@@ -213,6 +216,43 @@ def test_without_a_scheduler_a_run_fails_and_says_so(pictures: Any, tmp_path: Pa
     resumed = Engine("cpu", threads=1, tile=TILE).iterate(*pictures, GRAM)
     resumed.restore(state)
     assert [step.iteration for step in resumed] == [2, 3]
+
+
+def test_a_batch_is_painted_by_workers(local: Any, pictures: Any, tmp_path: Path) -> None:
+    content, style = (tmp_path / name for name in ("photo.png", "painting.png"))
+    for path, pixels in zip((content, style), pictures, strict=True):
+        Image.fromarray(pixels).save(path)
+    options = Options(size=64, steps=2, init="content", style_layers=("conv1_1",))
+    jobs = pair_jobs([content, style], [style], options, ".png")
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"none")
+    jobs.append(Job(bad, (style,), "bad.png", options))
+    here = Batch(jobs, tmp_path / "here", Setup()).paint()
+    shown: list[float] = []
+    away = Batch(jobs, tmp_path / "away", Setup(cluster=local)).paint(9, show=shown.append)
+    assert [outcome.status for outcome in away] == ["done", "done", "failed"]
+    assert here[2].reason.startswith("content image")
+    assert away[2].reason.startswith("content image")
+    assert shown[-1] == 3
+    for job in jobs[:2]:
+        first, second = (tmp_path / folder / job.output for folder in ("here", "away"))
+        assert first.read_bytes() == second.read_bytes()
+    again = Batch(jobs, tmp_path / "away", Setup(cluster=local)).paint(9)
+    assert [outcome.status for outcome in again] == ["skipped", "skipped", "failed"]
+
+
+def test_pictures_of_a_batch_fail_if_the_scheduler_is_gone(pictures: Any, tmp_path: Path) -> None:
+    content = tmp_path / "photo.png"
+    Image.fromarray(pictures[0]).save(content)
+    jobs = pair_jobs([content], [content], Options(size=64, steps=500), ".png")
+    with _Scheduler("dask", "worker", "--no-dashboard", "--no-nanny") as scheduler:
+        killer = threading.Timer(3, scheduler.kill)
+        killer.start()
+        setup = Setup(cluster=scheduler.address)
+        (outcome,) = Batch(jobs, tmp_path / "out", setup).paint(9)
+        killer.join()
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("the connection to the scheduler of cluster tcp://")
 
 
 def test_a_command_whose_scheduler_is_gone_goes_on_from_its_checkpoint(
