@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from ortist.engine.graphs import Blueprint, Graphs
 from ortist.engine.sessions import physical_cores
 from ortist.engine.signals import signals_held
-from ortist.engine.tiling import Piece
+from ortist.engine.tiling import Look, Piece
 from ortist.export.costs.term import Part
 from ortist.models.errors import InputError, OrtistError, shown
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Where: TypeAlias = "str | distributed.Client"
-Blueprints: TypeAlias = tuple[Blueprint, Blueprint, Blueprint | None]
+Blueprints: TypeAlias = tuple[Blueprint, Blueprint | None, Blueprint | None]
 LOCAL = "local"
 RESOURCE = "ortist"
 """What workers have one of that take part: they compute one thing at a time."""
@@ -38,6 +38,13 @@ TILE = 512
 """Most rows and columns of tiles on a cluster, unless told: there are enough for all workers."""
 _TRIES = 3
 """How often graphs are sent, if connections break."""
+
+
+class Post:
+    """Graphs on workers, which go with it: the ``name`` of a plugin."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
 
 class Cluster:
@@ -132,41 +139,51 @@ class Cluster:
         """Be sure that there is a connection; raises as :attr:`client`."""
         assert self.client
 
-    def crew(
+    def post(
         self,
         graphs: Graphs,
         blueprints: Blueprints,
         parts: Sequence[Part],
         constants: Mapping[str, Any],
-        pieces: Sequence[Piece],
-        canceled: Callable[[], bool],
-    ) -> Crew:
-        """Return what evaluates the tiles of a picture on the workers, those to come included.
+    ) -> Post:
+        """Have all workers, those to come included, load graphs; they drop them with the post.
 
         Args:
             graphs: whose device and weights workers use.
             blueprints: of the graphs that a :class:`~ortist.engine.tiling.Bench` takes.
             parts: what J is the sum of.
             constants: targets and guides of the whole picture, by name.
-            pieces: all tiles.
-            canceled: asked several times a second whether to give up.
 
         Raises:
             OrtistError: if the workers cannot evaluate tiles; the message says why.
         """
-        from ortist.engine.crew import Crew
         from ortist.engine.station import Station, Stock, Tools, shared_of
 
         weights, device = graphs.weights(), graphs.device
-        stock, station = f"ortist-weights-{weights.entry.sha256}", f"ortist-{uuid.uuid4()}"
+        stock, post = f"ortist-weights-{weights.entry.sha256}", Post(f"ortist-{uuid.uuid4()}")
         tools = Tools(
             stock, device.provider, device.threads, *blueprints, tuple(parts), shared_of(constants)
         )
         self._register(Stock(weights), stock)
-        self._register(Station(tools), station)
-        crew = Crew(self, station, pieces, canceled)
-        weakref.finalize(crew, _unregister, self.client, station)
-        return crew
+        weakref.finalize(post, _unregister, self.client, post.name)
+        self._register(Station(tools), post.name)
+        return post
+
+    def crew(self, post: Post, pieces: Sequence[Piece], canceled: Callable[[], bool]) -> Crew:
+        """Return what evaluates tiles on the workers.
+
+        Args:
+            post: by which they do.
+            pieces: all tiles. No others have been evaluated by that post.
+            canceled: asked several times a second whether to give up.
+        """
+        from ortist.engine.crew import Crew
+
+        return Crew(self, post, pieces, canceled)
+
+    def look(self, post: Post, canceled: Callable[[], bool]) -> Look:
+        """Return what measures tiles on the workers; arguments are those of :meth:`crew`."""
+        return lambda parts, pieces, pixels: self.crew(post, pieces, canceled).look(parts, pixels)
 
     def _register(self, plugin: Any, name: str) -> None:
         """Give something to all workers."""

@@ -23,10 +23,11 @@ from ortist.engine.optimizer import Tensor
 from ortist.engine.roster import Roster
 from ortist.engine.station import Order, Slopes
 from ortist.engine.tiling import Measured, Piece
+from ortist.export.costs.term import Part
 from ortist.models.errors import CanceledError, OrtistError
 
 if TYPE_CHECKING:
-    from ortist.engine.cluster import Cluster
+    from ortist.engine.cluster import Cluster, Post
 
 SLOW_SECONDS, SLOW_FACTOR = 20.0, 5.0
 """A tile that takes so long, and so many times what another took, goes to another worker too."""
@@ -103,15 +104,15 @@ class Crew:
 
     Args:
         cluster: whose workers.
-        name: of the plugin by which they evaluate tiles.
+        post: by which they evaluate tiles.
         pieces: all tiles; made anew at each use.
         canceled: asked several times a second whether to give up.
     """
 
     def __init__(
-        self, cluster: Cluster, name: str, pieces: Sequence[Piece], canceled: Callable[[], bool]
+        self, cluster: Cluster, post: Post, pieces: Sequence[Piece], canceled: Callable[[], bool]
     ) -> None:
-        self.name = name
+        self._post = post
         self._cluster, self._pieces, self._canceled = cluster, pieces, canceled
         self.slowest = 0.0
         """Seconds that a tile took, at most."""
@@ -119,6 +120,10 @@ class Crew:
         self._evaluation = 0
         self._roster = Roster(cluster)
         weakref.finalize(self, _leave, self._mates)
+
+    def look(self, parts: Sequence[Part], pixels: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:
+        """Yield what some parts measure of each core."""
+        return _Round(self, station.look, parts=parts).run(pixels)
 
     def measure(self, pixels: Iterable[Tensor]) -> Iterator[Measured]:
         """Yield what each tile adds, given the pixels of all crops."""
@@ -155,6 +160,11 @@ class Crew:
         mates = [mate for mate in self._mates.values() if mate is not but] or self._mates.values()
         return min(mates, key=lambda mate: mate.load + (index not in mate.pieces), default=None)
 
+    def glance(self, flight: Flight, parts: Sequence[Part]) -> Order:
+        """Return what a worker is told of a tile that is measured once."""
+        piece = self._pieces[flight.index]
+        return Order(self._post.name, flight.index, flight.pixels, piece, parts=parts)
+
     def order(self, mate: Mate, flight: Flight, slopes: Slopes | None) -> Order:
         """Return what a worker is told of a tile: what it does not have yet, it gets."""
         index, number = flight.index, slopes.number if slopes else 0
@@ -170,7 +180,7 @@ class Crew:
         forget, mate.forget = mate.forget, []
         sent = slopes if mate.evaluation != number else None
         mate.evaluation = number or mate.evaluation
-        return Order(self.name, index, flight.pixels, piece, number, sent, tuple(forget))
+        return Order(self._post.name, index, flight.pixels, piece, number, sent, tuple(forget))
 
     def ask(self, mate: Mate, task: Callable[[Order], Any], order: Order) -> tuple[Any, Any]:
         """Send an order; return the future of Dask and what will come of it."""
@@ -208,12 +218,17 @@ class _Round:
         crew: who computes them.
         task: what is done with each.
         slopes: what it takes besides, the same for all.
+        parts: what is looked at, where tiles are measured once.
     """
 
     def __init__(
-        self, crew: Crew, task: Callable[[Order], Any], slopes: Slopes | None = None
+        self,
+        crew: Crew,
+        task: Callable[[Order], Any],
+        slopes: Slopes | None = None,
+        parts: Sequence[Part] | None = None,
     ) -> None:
-        self._crew, self._task, self._slopes = crew, task, slopes
+        self._crew, self._task, self._slopes, self._parts = crew, task, slopes, parts
         self._flights: deque[Flight] = deque()
 
     def run(self, pixels: Iterable[Tensor]) -> Iterator[Any]:
@@ -318,7 +333,10 @@ class _Round:
         if mate is None:
             flight.answer = None
             return
-        order = crew.order(mate, flight, self._slopes)
+        if self._parts is None:
+            order = crew.order(mate, flight, self._slopes)
+        else:
+            order = crew.glance(flight, self._parts)
         flight.future, flight.answer = crew.ask(mate, self._task, order)
         flight.begun = time.monotonic()
 

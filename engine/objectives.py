@@ -26,6 +26,7 @@ from ortist.engine.tiling import (
     Tiling,
     Workers,
     divided,
+    look_alone,
     measured_in_tiles,
 )
 from ortist.export.costs.term import Part
@@ -190,7 +191,8 @@ class _InTiles:
     def measure(self, choice: Choice) -> Measure:
         """Return what measures pictures."""
         graph = self._get("measure_tile", choice, self._tiling.crop_pixels)
-        return partial(measured_in_tiles, graph, tiling=self._tiling)
+        look = look_alone(Bench(graph, None, None, choice.parts))
+        return partial(measured_in_tiles, look, tiling=self._tiling)
 
     def evaluate(self, constants: Mapping[str, Tensor]) -> Evaluate:
         """Return what evaluates J."""
@@ -223,20 +225,25 @@ class _OnCluster(_InTiles):
         """Load what statistics are compared by; all else is loaded by the workers."""
         self._load_compare()
 
+    def measure(self, choice: Choice) -> Measure:
+        """Return what measures pictures."""
+        graph = self._graphs.blueprint("measure_tile", choice, self._tiling.crop_pixels)
+        post = self._cluster.post(self._graphs, (graph, None, None), choice.parts, {})
+        return partial(
+            measured_in_tiles, self._cluster.look(post, self._canceled), tiling=self._tiling
+        )
+
+    def _canceled(self) -> bool:
+        return bool(self._ending.terminate)
+
     def _workers(self, pieces: Sequence[Piece], constants: Mapping[str, Tensor]) -> Workers:
-        graphs, ending = self._graphs, self._ending
+        graphs = self._graphs
         pixels, j = self._tiling.crop_pixels, self._choices.j
         measure, pullback = (graphs.blueprint(kind, j, pixels) for kind in TILES)
         near = _only(j, self._near)
         compare = graphs.blueprint("compare", near, pixels) if self._near else None
-        return self._cluster.crew(
-            graphs,
-            (measure, pullback, compare),
-            j.parts,
-            constants,
-            pieces,
-            lambda: ending.terminate,
-        )
+        post = self._cluster.post(graphs, (measure, pullback, compare), j.parts, constants)
+        return self._cluster.crew(post, pieces, self._canceled)
 
 
 def _only(choice: Choice, parts: Sequence[Part]) -> Choice:

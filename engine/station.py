@@ -51,7 +51,7 @@ class Tools:
         provider: of ONNX Runtime.
         threads: of each session; the bytes depend on them.
         measure: what the graph that measures tiles is loaded from.
-        pullback: likewise that which carries derivatives on to them.
+        pullback: likewise that which carries derivatives on to them; None if none does.
         compare: likewise that which compares what is local; None if nothing is.
         parts: what J is the sum of.
         shared: by the names of targets, what of them is the same for all tiles.
@@ -62,7 +62,7 @@ class Tools:
     provider: str
     threads: int
     measure: Blueprint
-    pullback: Blueprint
+    pullback: Blueprint | None
     compare: Blueprint | None
     parts: tuple[Part, ...]
     shared: Mapping[str, Any] = field(default_factory=dict)
@@ -83,9 +83,11 @@ class Tools:
                     f" {self.versions[package]}, as where the run is"
                 )
         device = Device(self.provider, self.threads)
-        measure, pullback = (one.load(device, weights) for one in (self.measure, self.pullback))
-        compare = self.compare.load(device, weights) if self.compare else None
-        return Bench(measure, pullback, compare, self.parts)
+        pullback, compare = (
+            None if blueprint is None else blueprint.load(device, weights)
+            for blueprint in (self.pullback, self.compare)
+        )
+        return Bench(self.measure.load(device, weights), pullback, compare, self.parts)
 
 
 class Slopes:
@@ -118,6 +120,7 @@ class Order:
         evaluation: number of the slopes that are wanted, 0 for none.
         slopes: these, None if the worker has them.
         forget: numbers of tiles whose pieces other workers have now.
+        parts: what is looked at, where it is not all.
     """
 
     station: str
@@ -127,6 +130,7 @@ class Order:
     evaluation: int = 0
     slopes: Slopes | None = None
     forget: Sequence[int] = ()
+    parts: Sequence[Part] = ()
 
 
 class Station(WorkerPlugin):
@@ -196,6 +200,12 @@ class Station(WorkerPlugin):
         if order.slopes is not None:
             self._slopes = order.slopes
         return self._slopes if self._slopes.number == order.evaluation else None
+
+
+def look(order: Order) -> dict[str, Tensor]:
+    """Return what some parts measure of a tile's core, on a worker; it keeps no pieces."""
+    assert order.piece is not None
+    return _station(order).bench().look(order.parts, order.piece, order.pixels)
 
 
 def measure(order: Order) -> Measured | None:

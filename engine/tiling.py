@@ -10,9 +10,9 @@ or when each is computed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,23 +94,25 @@ class Bench:
 
     Args:
         measure: graph that measures tiles.
-        pullback: graph that carries derivatives on to them.
+        pullback: graph that carries derivatives on to them; None if that is not asked for.
         compare: graph that compares what is local; None if nothing is.
         parts: what J is the sum of.
     """
 
     def __init__(
-        self, measure: Graph, pullback: Graph, compare: Graph | None, parts: Sequence[Part]
+        self, measure: Graph, pullback: Graph | None, compare: Graph | None, parts: Sequence[Part]
     ) -> None:
         self._measure, self._pullback, self._compare = measure, pullback, compare
         self._near, self._far = divided(parts)
 
+    def look(self, parts: Sequence[Part], piece: Piece, pixels: Tensor) -> dict[str, Tensor]:
+        """Return what some parts measure of a tile's core, given the pixels of its crop."""
+        return measured_tile(self._measure, parts, piece.tile, pixels, piece.guides)
+
     def measure(self, piece: Piece, pixels: Tensor) -> Measured:
         """Return what a tile adds, given the pixels of its crop."""
         core = piece.tile.core
-        found = measured_tile(
-            self._measure, (*self._far, *self._near), piece.tile, pixels, piece.guides
-        )
+        found = self.look((*self._far, *self._near), piece, pixels)
         sums: dict[str, NDArray[np.float64]] = {}
         for part in self._far:
             for name, value in part.own(found).items():
@@ -133,6 +135,7 @@ class Bench:
             slopes: dJ/dstatistics by the names of the statistics.
             weights: of the costs of parts that are local, in order.
         """
+        assert self._pullback is not None
         crop = piece.tile.crop
         feeds: dict[str, Any] = {IMAGE: pixels, **piece.guides, **piece.targets}
         for part in self._far:
@@ -164,6 +167,24 @@ class Bench:
         shares = [piece.share(piece.tile.core, part, "") for part in self._near]
         total: NDArray[np.float64] = costs.astype(np.float64) * shares
         return total
+
+
+Look: TypeAlias = Callable[
+    [Sequence[Part], Sequence[Piece], Iterable[Tensor]], Iterator[dict[str, Tensor]]
+]
+"""Yields what some parts measure of each tile's core, in order, given the pixels of all crops."""
+
+
+def look_alone(bench: Bench) -> Look:
+    """Return what measures tiles here, one after the other."""
+
+    def look(
+        parts: Sequence[Part], pieces: Sequence[Piece], pixels: Iterable[Tensor]
+    ) -> Iterator[dict[str, Tensor]]:
+        for piece, crop in zip(pieces, pixels, strict=True):
+            yield bench.look(parts, piece, crop)
+
+    return look
 
 
 class Workers(Protocol):
@@ -340,7 +361,7 @@ def measured_tile(
 
 
 def measured_in_tiles(
-    graph: Graph,
+    look: Look,
     parts: Sequence[Part],
     picture: Tensor,
     guides: Mapping[str, Tensor],
@@ -350,15 +371,20 @@ def measured_in_tiles(
     sums: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(()))
     maps: dict[str, Tensor] = {}
     height, width = picture.shape[2:]
-    for tile in tiling.tiles(picture):
-        pixels = np.ascontiguousarray(tile.crop.of(picture))
-        own = {
-            part.roots: tile.crop.of(guides[part.roots], stride_of(part.layer))
-            for part in parts
-            if part.guide
-        }
-        found = measured_tile(graph, parts, tile, pixels, own)
-        piece = Piece(tile, (height, width), {}, {})
+    tiles = tiling.tiles(picture)
+    strides_of = {part.roots: stride_of(part.layer) for part in parts if part.guide}
+    pieces = [
+        Piece(
+            tile,
+            (height, width),
+            {name: tile.crop.of(guides[name], stride) for name, stride in strides_of.items()},
+            {},
+        )
+        for tile in tiles
+    ]
+    crops = (np.ascontiguousarray(tile.crop.of(picture)) for tile in tiles)
+    for piece, found in zip(pieces, look(parts, pieces, crops), strict=True):
+        tile = piece.tile
         for part in parts:
             values = part.own(found)
             strides = {name: part.term.stride(part.layer, name) for name in values}

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ortist.cli import main
-from ortist.engine import CanceledError, Engine, InputError, Options, OrtistError, Run, find_recipe
+from ortist.engine import (
+    CanceledError,
+    Engine,
+    InputError,
+    Options,
+    OrtistError,
+    Region,
+    Run,
+    find_recipe,
+)
 from ortist.engine import crew as crews
 from ortist.engine.batch import Batch
 from ortist.engine.cluster import Cluster
@@ -42,7 +51,7 @@ GRAM = Options(
     style_layers=("conv1_1", "conv2_1"),
     content_layers=("conv2_2",),
 )
-NEIGHBORS = find_recipe("standard").with_options(width=256, height=192, steps=2, scales=1)
+NEIGHBORS = find_recipe("standard").with_options(width=240, height=160, steps=2, scales=1)
 
 pytestmark = [
     pytest.mark.filterwarnings("default::ResourceWarning"),
@@ -99,6 +108,20 @@ def test_two_workers_give_the_same_bytes_as_one_process(
     engine = Engine("cpu", threads=1, tile=TILE, cluster=local)
     np.testing.assert_array_equal(engine.stylize(*pictures, options).pixels, alone[name])
     assert all(len(tasks) == 0 for tasks in local.processing().values())
+
+
+def test_regions_are_painted_with_the_same_bytes(local: Any, pictures: Any) -> None:
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    mask[:, : WIDTH // 2] = 1
+    regions = [Region(mask, pictures[1], mask)]
+    options = replace(GRAM, steps=2)
+    here, there = (
+        Engine("cpu", threads=1, tile=TILE, cluster=cluster)
+        .stylize(pictures[0], pictures[1], options, regions=regions)
+        .pixels
+        for cluster in (None, local)
+    )
+    np.testing.assert_array_equal(here, there)
 
 
 def test_workers_are_started_on_this_machine(alone: Any, pictures: Any) -> None:
