@@ -10,8 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,11 +32,13 @@ from ortist.engine import (
     Region,
     Run,
     find_recipe,
+    station,
 )
 from ortist.engine import crew as crews
 from ortist.engine.batch import Batch
 from ortist.engine.cluster import Cluster
 from ortist.engine.jobs import Job, pair_jobs
+from ortist.engine.record import installed_versions
 from ortist.engine.station import shared_of, with_shared, without_shared
 from ortist.engine.tiles import Tile, Window
 from ortist.engine.tiling import Piece
@@ -160,6 +165,46 @@ def test_a_killed_worker_has_its_tiles_computed_again(
     np.testing.assert_array_equal(run.picture, alone["gram"])
     assert asked.count(victim) >= 3
     assert victim not in local.scheduler_info(n_workers=-1)["workers"]
+
+
+def test_a_worker_that_lacks_what_it_had_gets_it_again(
+    local: Any, alone: Any, pictures: Any
+) -> None:
+    run = Engine("cpu", threads=1, tile=TILE, cluster=local).iterate(*pictures, GRAM)
+    next(run)
+    local.run(_forget)
+    for _ in run:
+        pass
+    np.testing.assert_array_equal(run.picture, alone["gram"])
+
+
+def test_a_tile_that_is_lost_again_and_again_ends_the_run(
+    local: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = crews.Crew.ask
+
+    def ask_in_vain(crew: crews.Crew, mate: crews.Mate, task: Any, order: Any) -> Any:
+        if order.index != 3:
+            return ask(crew, mate, task, order)
+        answer: Future[Any] = Future()
+        answer.set_exception(distributed.KilledWorker("task", None, 0))
+        return SimpleNamespace(release=lambda: None), answer
+
+    monkeypatch.setattr(crews.Crew, "ask", ask_in_vain)
+    engine = Engine("cpu", threads=1, tile=TILE, cluster=local)
+    with pytest.raises(OrtistError, match="tile 3 was lost with 5 workers, which may have too"):
+        engine.stylize(*pictures, GRAM)
+
+
+def test_workers_with_other_versions_are_refused(
+    local: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = {**installed_versions(), "onnxruntime": "1.0"}
+    make = partial(station.Tools, versions=versions)
+    monkeypatch.setattr(station, "Tools", make)
+    engine = Engine("cpu", threads=1, tile=TILE, cluster=local)
+    with pytest.raises(OrtistError, match=r"a worker has onnxruntime .*, accepted is 1\.0, as "):
+        engine.stylize(*pictures, GRAM)
 
 
 def test_what_workers_hold_goes_with_the_run(local: Any, pictures: Any) -> None:
@@ -352,6 +397,13 @@ def test_what_all_tiles_share_is_sent_apart_from_them() -> None:
 
 def _stations(client: Any) -> set[str]:
     return {name for facts in client.run(_facts).values() for name in facts["stations"]}
+
+
+def _forget(dask_worker: Any) -> None:
+    for plugin in dask_worker.plugins.values():
+        if type(plugin).__name__ == "Station":
+            plugin._pieces.clear()
+            plugin._bench, plugin._slopes = None, station._NO_SLOPES
 
 
 def _facts(dask_worker: Any) -> dict[str, Any]:
