@@ -15,6 +15,7 @@ from ortist.cli.interrupt import Interrupted, interrupts
 from ortist.cli.outputs.file import check_distinct
 from ortist.cli.parameters import (
     Bits,
+    ClusterName,
     DeviceName,
     Force,
     Kernel,
@@ -29,6 +30,7 @@ from ortist.cli.parameters import (
     takes_options_and_files,
 )
 from ortist.cli.progress import pictures_bar
+from ortist.cli.settings import silence_dask
 from ortist.cli.streams import print_error, print_line
 from ortist.engine import Encoding, InputError
 from ortist.engine.batch import Batch, Outcome, report
@@ -120,6 +122,7 @@ def batch(
     models: ModelsFolder = None,
     memory: Memory = None,
     tile: Tile = None,
+    cluster: ClusterName = None,
 ) -> None:
     """Paint every one of CONTENTS in every one of STYLES, several at once.
 
@@ -129,7 +132,9 @@ def batch(
     """
     extension = checked_extension(file_format)
     listed = _jobs(content or [], style or [], manifest, chosen, recipe, extension)
-    setup = Setup(device, threads, models, kernel, memory_limit(memory), tile)
+    setup = Setup(device, threads, models, kernel, memory_limit(memory), tile, cluster)
+    if cluster is not None:
+        silence_dask()
     encoding = Encoding(bits=bits, quality=quality)
     many = Batch(listed, output, setup, encoding=encoding, metadata=metadata, force=force)
     if dry_run:
@@ -139,7 +144,8 @@ def batch(
     place = report_file or output / REPORT
     inputs = {path: ("an input", path) for job in listed for path in (job.content, *job.styles)}
     check_distinct([*inputs.values(), ("the report", place)])
-    outcomes = _paint(many, jobs or max(1, physical_cores() // threads), place, force, quiet)
+    usual = len(listed) if cluster else max(1, physical_cores() // threads)
+    outcomes = _paint(many, jobs or usual, place, force, quiet)
     _finish(outcomes, output, quiet)
 
 

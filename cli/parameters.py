@@ -66,6 +66,16 @@ Tile = Annotated[
         show_default="as the memory asks",
     ),
 ]
+ClusterName = Annotated[
+    str | None,
+    _machine(
+        "--cluster",
+        metavar="local|ADDRESS|FILE",
+        help="Processes here or workers of Dask: local, its scheduler as tls://host:8786, or a"
+        " scheduler file.",
+        show_default=False,
+    ),
+]
 ModelsFolder = Annotated[
     Path | None,
     _machine(

@@ -12,7 +12,7 @@ import typer
 from ortist.cli.interrupt import interrupts
 from ortist.cli.outputs.file import OutputFile
 from ortist.cli.painting import paint
-from ortist.cli.parameters import Quiet
+from ortist.cli.parameters import ClusterName, Quiet
 from ortist.cli.settings import Settings
 from ortist.cli.streams import print_line
 from ortist.engine import InputError, Record, Run
@@ -29,17 +29,24 @@ def resume(
         ),
     ],
     quiet: Quiet = False,
+    cluster: ClusterName = None,
 ) -> None:
     """Go on with a run of stylize from its checkpoint.
 
     It ends with the same bytes as a run that was never interrupted, and replaces the files of that
-    run. If inputs, versions or models are others now, it says so and does nothing.
+    run. If inputs, versions or models are others now, it says so and does nothing. A run on a
+    cluster goes on there, or on the one that is given.
     """
     interrupts.promise("the picture")
     kept = read_checkpoint(checkpoint)
     label = f"checkpoint '{checkpoint}' is damaged"
     settings = Settings.from_value(Value(kept.settings, "", label, InputError))
-    settings = replace(settings, threads=kept.record.threads, tile=kept.record.tile)
+    settings = replace(
+        settings,
+        threads=kept.record.threads,
+        tile=kept.record.tile,
+        cluster=cluster or settings.cluster,
+    )
     options = kept.record.to_options({name: str(at) for name, at in settings.pictures.items()})
     engine = settings.engine()
     record = settings.sources.record(engine, options)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +52,21 @@ class Settings:
     models: Path | None
     memory: str | None
     tile: int | None
+    cluster: str | None
 
     def engine(self) -> Engine:
         """Return the engine that paints."""
-        machine = self.device, self.threads, self.models, self.kernel
-        return Engine(*machine, memory=memory_limit(self.memory), tile=self.tile)
+        if self.cluster is not None:
+            silence_dask()
+        return Engine(
+            self.device,
+            self.threads,
+            self.models,
+            self.kernel,
+            memory=memory_limit(self.memory),
+            tile=self.tile,
+            cluster=self.cluster,
+        )
 
     def inputs(self) -> list[Output]:
         """Return all pictures that are read."""
@@ -104,6 +117,7 @@ class Settings:
             "output": absolute(self.output),
             "files": {kind.key(): absolute(path) for kind, path in self.files.items()},
             "models": absolute(self.models),
+            "cluster": scheduler_file(self.cluster),
         }
 
     @classmethod
@@ -137,7 +151,21 @@ class Settings:
             models=path_or_none(fields["models"]),
             memory=optional(fields["memory"], Value.text),
             tile=optional(fields["tile"], lambda value: value.integer(0)),
+            cluster=optional(fields["cluster"], Value.text),
         )
+
+
+def silence_dask() -> None:
+    """Have Dask not print what becomes an error of ours, if anything does."""
+    with suppress(ImportError):  # which is told where it is needed
+        import_module("distributed")  # sets levels of its own
+    for name in ("distributed", "distributed.client", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def scheduler_file(cluster: str | None) -> str | None:
+    """Return a cluster with an absolute path if it is a scheduler file."""
+    return absolute(Path(cluster)) if cluster and cluster.endswith(".json") else cluster
 
 
 def pictures_of(options: Options) -> dict[str, Path]:

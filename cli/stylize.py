@@ -16,6 +16,7 @@ from ortist.cli.outputs.file import OutputFile
 from ortist.cli.painting import paint
 from ortist.cli.parameters import (
     Bits,
+    ClusterName,
     DeviceName,
     Force,
     Kernel,
@@ -139,6 +140,7 @@ def stylize(
     models: ModelsFolder = None,
     memory: Memory = None,
     tile: Tile = None,
+    cluster: ClusterName = None,
 ) -> None:
     """Paint CONTENT in the style of STYLE.
 
@@ -178,6 +180,7 @@ def stylize(
         models=models,
         memory=memory,
         tile=tile,
+        cluster=cluster,
     )
     engine = settings.engine()
     plan = sources.plan(engine, options)

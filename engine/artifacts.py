@@ -23,7 +23,7 @@ from ortist.models.files import read_regular, reason, write_whole
 from ortist.models.interface import Interface, interface
 from ortist.models.keys import GraphKey, Kind
 from ortist.models.layers import channels_of
-from ortist.models.manifest import MANIFEST, File, GraphFile, read_file, read_manifest
+from ortist.models.manifest import MANIFEST, File, GraphFile, WeightsFile, read_file, read_manifest
 from ortist.models.versions import installed_version
 from ortist.models.weights import kernel
 from ortist.models.winograd import transform_kernel, transformed_layer
@@ -85,6 +85,45 @@ class Choice:
         return all(TERMS.get(part.term.name) is part.term for part in self.parts)
 
 
+class Weights:
+    """The weights of all graphs, and kernels made of them; may be sent to other processes.
+
+    Args:
+        entry: of their file, in the manifest.
+        data: content of the file.
+    """
+
+    def __init__(self, entry: WeightsFile, data: bytes) -> None:
+        self.entry, self._data = entry, data
+        self._lock = threading.Lock()
+        self._transformed: dict[tuple[str, int], NDArray[np.float32]] = {}
+
+    def __reduce__(self) -> tuple[type[Weights], tuple[WeightsFile, bytes]]:
+        """Pickle without what is made of them, which is larger."""
+        return type(self), (self.entry, self._data)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The content of the file, by the name that graphs call it."""
+        return {self.entry.file: self._data}
+
+    def transformed_kernels(
+        self, inputs: Sequence[str], block: int
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return those inputs of a lowered graph that are Winograd transforms of kernels.
+
+        Each, float32 (n², C, K), is computed once and then shared; callers must not write to it.
+        """
+        found = {name: transformed_layer(name) for name in inputs}
+        layers = {name: layer for name, layer in found.items() if layer is not None}
+        with self._lock:
+            for name, layer in layers.items():
+                if (name, block) not in self._transformed:
+                    values = kernel(self._data, self.entry.tensors, layer)
+                    self._transformed[name, block] = transform_kernel(values, block)
+            return {name: self._transformed[name, block] for name in layers}
+
+
 class Artifacts:
     """The files of a models folder, each verified against the manifest before it is used.
 
@@ -99,8 +138,7 @@ class Artifacts:
         self.folder = _absolute(folder or Path(str(resources.files("ortist.models"))))
         self.manifest = read_manifest(self.folder)
         self._lock = threading.Lock()
-        self._weights: bytes | None = None
-        self._transformed: dict[tuple[str, int], NDArray[np.float32]] = {}
+        self._weights: Weights | None = None
 
     @property
     def mean(self) -> tuple[float, float, float]:
@@ -112,10 +150,10 @@ class Artifacts:
         """The sha256 of the manifest, which has those of all files."""
         return _digest(self.manifest.to_json().encode())
 
-    def weights(self) -> dict[str, bytes]:
-        """Return the content of the weights file, verified, by the name that graphs call it.
+    def weights(self) -> Weights:
+        """Return the weights, verified.
 
-        It is read once. Graphs are loaded with what was verified, whatever happens to the file.
+        They are read once. Graphs are loaded with what was verified, whatever happens to the file.
 
         Raises:
             ArtifactError: if the file is missing or its checksum is wrong.
@@ -123,28 +161,8 @@ class Artifacts:
         entry = self.manifest.weights
         with self._lock:
             if self._weights is None:
-                self._weights = self._read(entry)
-            return {entry.file: self._weights}
-
-    def transformed_kernels(
-        self, inputs: Sequence[str], block: int
-    ) -> dict[str, NDArray[np.float32]]:
-        """Return those inputs of a lowered graph that are Winograd transforms of kernels.
-
-        Each, float32 (n², C, K), is computed once and then shared; callers must not write to it.
-
-        Raises:
-            ArtifactError: if the weights file is missing or its checksum is wrong.
-        """
-        (data,) = self.weights().values()
-        found = {name: transformed_layer(name) for name in inputs}
-        layers = {name: layer for name, layer in found.items() if layer is not None}
-        with self._lock:
-            for name, layer in layers.items():
-                if (name, block) not in self._transformed:
-                    values = kernel(data, self.manifest.weights.tensors, layer)
-                    self._transformed[name, block] = transform_kernel(values, block)
-            return {name: self._transformed[name, block] for name in layers}
+                self._weights = Weights(entry, self._read(entry))
+            return self._weights
 
     def features(self, pooling: str, rescaled: bool = False) -> bytes:
         """Return the features graph with all layers as outputs.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from ortist.engine.away import Away
 from ortist.engine.engine import Engine
 from ortist.engine.images import PLAIN, Encoding, check_output, write_image
 from ortist.engine.jobs import Job
@@ -106,7 +107,8 @@ class Batch:
         once stands below ``if __name__ == "__main__":``.
 
         Args:
-            workers: processes that paint at once, as far as there is memory for them.
+            workers: processes that paint at once, as far as there is memory for them; on a cluster
+                most pictures that are under way.
             tell: called with each outcome but those that are open.
             show: called with the number of pictures done, parts of them included.
             stop: asked several times a second whether to leave the rest open.
@@ -131,7 +133,7 @@ class Batch:
                 outcomes[outcome.job.output] = outcome
                 tell(outcome)
 
-            floor = _Floor(
+            floor = (_Floor if self._setup.cluster is None else Away)(
                 [job for job in self.jobs if job.output in todo],
                 self._setup,
                 lambda job, message: done(self._kept(job, todo[job.output], message)),

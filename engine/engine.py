@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ortist.engine.artifacts import Artifacts, Choice
 from ortist.engine.background import awaited, in_background
+from ortist.engine.cluster import TILE, Cluster, Where
 from ortist.engine.graphs import KERNELS, Graphs
 from ortist.engine.images import ImageSource, read_image, to_tensor
 from ortist.engine.kept import Kept
@@ -88,11 +89,15 @@ class Engine:
             take more are painted in tiles, which takes twice the time and gives the same.
         tile: most rows and columns of a tile, a multiple of 64, 0 for none; by default the largest
             that the memory allows, if it does not allow all of the picture.
+        cluster: who evaluates tiles, in place of this process: ``"local"``, processes on this
+            machine; a scheduler of Dask, as ``"tls://host:8786"`` or a scheduler file; or a client
+            of ``distributed``. ``tile`` is then 512 by default, ``threads`` is of each worker, and
+            pictures are the same as without.
 
     Raises:
         DeviceError: if the device cannot be used here.
         InputError: for an unknown kernel, a number of styles that is none, a limit that is no
-            number above 0, or a tile that cannot be.
+            number above 0, a tile that cannot be, or a cluster that is none.
         ArtifactError: if the models folder has no readable manifest.
     """
 
@@ -106,10 +111,13 @@ class Engine:
         kept_styles: int = 0,
         memory: float | None = None,
         tile: int | None = None,
+        cluster: Where | None = None,
     ) -> None:
         check_choice("kernel", kernel, KERNELS)
         self._kernel = kernel
         self._memory = checked_limit(memory)
+        if tile is None and cluster is not None:
+            tile = TILE
         self._tile = None if tile is None else checked_side(tile)
         self._pieces = pieces
         self._device = Device(device, threads)
@@ -118,7 +126,8 @@ class Engine:
         self._graphs = Graphs(self._device, self._artifacts, kernel, optimized)
         kept_styles = Whole(0).accepted("kept_styles", kept_styles)
         styles: Memory | None = Kept(kept_styles) if kept_styles else None
-        self._objectives = Objectives(self._graphs, pieces, styles)
+        workers = None if cluster is None else Cluster(cluster, self._device.threads)
+        self._objectives = Objectives(self._graphs, pieces, styles, workers)
 
     @property
     def provider(self) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from ortist.engine.artifacts import Artifacts, Choice
+from ortist.engine.artifacts import Artifacts, Choice, Weights
 from ortist.engine.kept import Kept
 from ortist.engine.options import Options
 from ortist.engine.sessions import Device, Ending, Graph
 from ortist.engine.targets import masked_parts
 from ortist.export.costs.term import Part
+from ortist.models.interface import Interface
 from ortist.models.keys import Kind
 from ortist.models.winograd import WINOGRAD_BLOCK
 
@@ -26,6 +28,39 @@ SMALL_PIXELS = 128 * 128
 They hold memory for as long as they live, a gigabyte at a million pixels; loading one again takes a
 tenth of a second.
 """
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a graph is loaded from, in this process or another.
+
+    Attributes:
+        model: serialized.
+        expected: what is relied on.
+        block: the block size that it is made for.
+        label: what messages call it.
+        as_written: see :meth:`Device.load`.
+        pixels: of the largest picture that it will run on.
+    """
+
+    model: bytes
+    expected: Interface
+    block: int
+    label: str
+    as_written: bool
+    pixels: int
+
+    def load(self, device: Device, weights: Weights) -> Graph:
+        """Load it; raises as :meth:`Device.load`."""
+        return device.load(
+            self.model,
+            weights.files,
+            self.expected,
+            lambda names: weights.transformed_kernels(names, self.block),
+            label=self.label,
+            as_written=self.as_written,
+            pixels=self.pixels,
+        )
 
 
 class Choices(NamedTuple):
@@ -97,23 +132,32 @@ class Graphs:
             pixels: of the largest picture that it will run on.
             ending: ends its evaluations.
         """
-        choice = choice.of_kind(kind)
         if pixels > SMALL_PIXELS:
             graph = self.load(kind, choice, pixels)
         else:
-            graph = self._kept.get((kind, choice), lambda: self.load(kind, choice, SMALL_PIXELS))
+            key = kind, choice.of_kind(kind)
+            graph = self._kept.get(key, lambda: self.load(kind, choice, pixels))
         return graph if ending is None else graph.within(ending)
 
     def load(self, kind: Kind, choice: Choice, pixels: int) -> Graph:
         """Load a graph anew."""
-        return self.device.load(
+        return self.blueprint(kind, choice, pixels).load(self.device, self.weights())
+
+    def weights(self) -> Weights:
+        """Return the weights of all graphs; raises as :meth:`Artifacts.weights`."""
+        return self._artifacts.weights()
+
+    def blueprint(self, kind: Kind, choice: Choice, pixels: int) -> Blueprint:
+        """Return what a graph for pictures of so many pixels is loaded from."""
+        choice = choice.of_kind(kind)
+        return Blueprint(
             self._models(kind, choice),
-            self._artifacts.weights(),
             choice.interface(kind),
-            lambda names: self._artifacts.transformed_kernels(names, choice.key.block),
-            label=self._artifacts.origin(kind, choice),
+            choice.key.block,
+            self._artifacts.origin(kind, choice),
             # What runs just a few times is not worth the time of optimizing it, nor is comparing,
             # which gets no faster.
-            as_written=choice.key.block > 0 or kind not in self._optimized,
-            pixels=pixels,
+            choice.key.block > 0 or kind not in self._optimized,
+            # Those that are kept serve all small pictures.
+            max(pixels, SMALL_PIXELS),
         )

@@ -7,6 +7,7 @@ from functools import partial
 
 from ortist.engine.artifacts import Choice
 from ortist.engine.background import in_background
+from ortist.engine.cluster import Cluster
 from ortist.engine.evaluators import Fused, Pieces
 from ortist.engine.graphs import Choices, Graphs
 from ortist.engine.objective import Evaluate, Objective, weighted_parts
@@ -16,7 +17,18 @@ from ortist.engine.scene import Division, Scene
 from ortist.engine.sessions import Ending, Graph
 from ortist.engine.storage import IN_MEMORY
 from ortist.engine.targets import Measure, Measuring, Memory, as_arrays, measured, settle_targets
-from ortist.engine.tiling import Alone, Bench, Tiled, TilePieces, Tiling, divided, measured_in_tiles
+from ortist.engine.tiling import (
+    Alone,
+    Bench,
+    Piece,
+    Tiled,
+    TilePieces,
+    Tiling,
+    Workers,
+    divided,
+    look_alone,
+    measured_in_tiles,
+)
 from ortist.export.costs.term import Part, Target
 from ortist.models.keys import Kind
 
@@ -33,16 +45,24 @@ class Objectives:
         graphs: by which it is evaluated.
         pieces: whether whole pictures are evaluated in pieces, not by one graph.
         styles: what is known of styles.
+        cluster: evaluates tiles; this process by default.
     """
 
-    def __init__(self, graphs: Graphs, pieces: bool, styles: Memory | None) -> None:
-        self._graphs, self._styles = graphs, styles
+    def __init__(
+        self, graphs: Graphs, pieces: bool, styles: Memory | None, cluster: Cluster | None = None
+    ) -> None:
+        self._graphs, self._styles, self._cluster = graphs, styles, cluster
         self._kinds = PIECES if pieces else FUSED
 
     def find(
         self, pixels: int, options: Options, division: Division, tiling: Tiling | None
     ) -> None:
-        """Make sure that all graphs are there that a picture of so many pixels needs."""
+        """Make sure that all graphs are there that a picture of so many pixels needs.
+
+        And that there is a cluster, if it is asked for and tiles are to be evaluated.
+        """
+        if self._cluster is not None and tiling is not None:
+            self._cluster.connect()
         parts = [weighted.part for weighted in weighted_parts(options, division)]
         choices = self._graphs.choices(pixels, options, parts)
         for kind, choice in self._needed(choices, tiling):
@@ -80,6 +100,8 @@ class Objectives:
         way: _Whole | _InTiles
         if tiling is None:
             way = _Whole(self._graphs, choices, scene, ending, self._kinds)
+        elif self._cluster is not None:
+            way = _OnCluster(self._graphs, choices, scene, ending, tiling, self._cluster)
         else:
             way = _InTiles(self._graphs, choices, scene, ending, tiling)
         loading = in_background(way.load)
@@ -157,21 +179,69 @@ class _InTiles:
         measure, pullback = (self._get(kind, j, pixels) for kind in TILES)
         near = self._get("compare", _only(j, self._near), pixels) if self._near else None
         self._bench = Bench(measure, pullback, near, j.parts)
+        self._load_compare()
+
+    def _load_compare(self) -> None:
         # Variation is always among these.
-        self._compare: Graph = self._get("compare", _only(j, self._far), pixels)
+        far = _only(self._choices.j, self._far)
+        self._compare: Graph = self._get("compare", far, self._tiling.crop_pixels)
 
     def measure(self, choice: Choice) -> Measure:
         """Return what measures pictures."""
         graph = self._get("measure_tile", choice, self._tiling.crop_pixels)
-        return partial(measured_in_tiles, graph, tiling=self._tiling)
+        look = look_alone(Bench(graph, None, None, choice.parts))
+        return partial(measured_in_tiles, look, tiling=self._tiling)
 
     def evaluate(self, constants: Mapping[str, Target]) -> Evaluate:
         """Return what evaluates J."""
         like, parts = self._scene.content, self._choices.j.parts
         tiles = self._tiling.tiles(like)
         pieces = TilePieces(tiles, like.shape[2:], parts, constants)
-        workers = Alone(self._bench, pieces)
+        workers = self._workers(pieces, constants)
         return Tiled(workers, self._compare, parts, constants, tiles, self._tiling.storage)
+
+    def _workers(self, pieces: Sequence[Piece], constants: Mapping[str, Target]) -> Workers:
+        return Alone(self._bench, pieces)
+
+
+class _OnCluster(_InTiles):
+    """Evaluates a picture in tiles, on the workers of a cluster."""
+
+    def __init__(
+        self,
+        graphs: Graphs,
+        choices: Choices,
+        scene: Scene,
+        ending: Ending,
+        tiling: Tiling,
+        cluster: Cluster,
+    ) -> None:
+        super().__init__(graphs, choices, scene, ending, tiling)
+        self._graphs, self._ending, self._cluster = graphs, ending, cluster
+
+    def load(self) -> None:
+        """Load what statistics are compared by; all else is loaded by the workers."""
+        self._load_compare()
+
+    def measure(self, choice: Choice) -> Measure:
+        """Return what measures pictures."""
+        graph = self._graphs.blueprint("measure_tile", choice, self._tiling.crop_pixels)
+        post = self._cluster.post(self._graphs, (graph, None, None), choice.parts, {})
+        return partial(
+            measured_in_tiles, self._cluster.look(post, self._canceled), tiling=self._tiling
+        )
+
+    def _canceled(self) -> bool:
+        return self._ending.requested
+
+    def _workers(self, pieces: Sequence[Piece], constants: Mapping[str, Target]) -> Workers:
+        graphs = self._graphs
+        pixels, j = self._tiling.crop_pixels, self._choices.j
+        measure, pullback = (graphs.blueprint(kind, j, pixels) for kind in TILES)
+        near = _only(j, self._near)
+        compare = graphs.blueprint("compare", near, pixels) if self._near else None
+        post = self._cluster.post(graphs, (measure, pullback, compare), j.parts, constants)
+        return self._cluster.crew(post, pieces, self._canceled)
 
 
 def _only(choice: Choice, parts: Sequence[Part]) -> Choice:

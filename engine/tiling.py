@@ -10,9 +10,9 @@ or when each is computed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from ortist.engine.sessions import Graph
 from ortist.engine.storage import Storage, release
 from ortist.engine.targets import as_arrays
 from ortist.engine.tiles import Tile, Window, crop_pixels, cut
-from ortist.export.costs.term import Part, Target
+from ortist.export.costs.term import Part, Target, window_of
 from ortist.models.interface import COSTS, GRADIENT, SLOPE, TARGET, WEIGHTS, WINDOW
 from ortist.models.layers import IMAGE, stride_of
 
@@ -68,7 +68,7 @@ class Piece:
     tile: Tile
     size: tuple[int, int]
     guides: Mapping[str, Tensor]
-    targets: Mapping[str, Tensor]
+    targets: Mapping[str, Target]
 
     def share(self, window: Window, part: Part, statistic: str) -> float:
         """Return what a statistic of a window counts, relative to that of the picture.
@@ -99,33 +99,40 @@ class Bench:
 
     Args:
         measure: graph that measures tiles.
-        pullback: graph that carries derivatives on to them.
+        pullback: graph that carries derivatives on to them; None if that is not asked for.
         compare: graph that compares what is local; None if nothing is.
         parts: what J is the sum of.
     """
 
     def __init__(
-        self, measure: Graph, pullback: Graph, compare: Graph | None, parts: Sequence[Part]
+        self, measure: Graph, pullback: Graph | None, compare: Graph | None, parts: Sequence[Part]
     ) -> None:
         self._measure, self._pullback, self._compare = measure, pullback, compare
         self._near, self._far = divided(parts)
 
-    def measure(self, piece: Piece, pixels: Tensor, last: bool = False) -> Measured:
-        """Return what a tile adds, given the pixels of its crop.
+    def look(
+        self, parts: Sequence[Part], piece: Piece, pixels: Tensor, last: bool = False
+    ) -> dict[str, Tensor]:
+        """Return what some parts measure of a tile's core.
 
         Args:
+            parts: to measure.
             piece: the tile.
             pixels: of its crop.
-            last: whether derivatives are to be carried on next, so that memory is freed for that.
+            last: whether something else is to be computed next, so that memory is freed for that.
         """
-        core, seen = piece.tile.core, piece.tile.seen.within(piece.tile.crop)
-        parts = (*self._far, *self._near)
+        seen = piece.tile.seen.within(piece.tile.crop)
         guides = {
             part.roots: seen.of(piece.guides[part.roots], stride_of(part.layer))
             for part in parts
             if part.guide
         }
-        found = measured_tile(self._measure, parts, piece.tile, seen.of(pixels), guides, last)
+        return measured_tile(self._measure, parts, piece.tile, seen.of(pixels), guides, last)
+
+    def measure(self, piece: Piece, pixels: Tensor, last: bool = False) -> Measured:
+        """Return what a tile adds; arguments are those of :meth:`look`."""
+        core = piece.tile.core
+        found = self.look((*self._far, *self._near), piece, pixels, last)
         sums: dict[str, NDArray[np.float64]] = {}
         for part in self._far:
             for name, value in part.own(found).items():
@@ -150,8 +157,9 @@ class Bench:
             weights: of the costs of parts that are local, in order.
             last: whether something else is to be computed next.
         """
+        assert self._pullback is not None
         crop = piece.tile.crop
-        feeds: dict[str, Any] = {IMAGE: pixels, **piece.guides, **piece.targets}
+        feeds: dict[str, Any] = {IMAGE: pixels, **piece.guides, **as_arrays(piece.targets)}
         for part in self._far:
             for name, slope in part.own(slopes).items():
                 share = pixels.dtype.type(piece.share(crop, part, name))
@@ -182,6 +190,24 @@ class Bench:
         shares = [piece.share(piece.tile.core, part, "") for part in self._near]
         total: NDArray[np.float64] = costs.astype(np.float64) * shares
         return total
+
+
+Look: TypeAlias = Callable[
+    [Sequence[Part], Sequence[Piece], Iterable[Tensor]], Iterator[dict[str, Tensor]]
+]
+"""Yields what some parts measure of each tile's core, in order, given the pixels of all crops."""
+
+
+def look_alone(bench: Bench) -> Look:
+    """Return what measures tiles here, one after the other."""
+
+    def look(
+        parts: Sequence[Part], pieces: Sequence[Piece], pixels: Iterable[Tensor]
+    ) -> Iterator[dict[str, Tensor]]:
+        for index, crop in enumerate(pixels, start=1):
+            yield bench.look(parts, pieces[index - 1], crop, index == len(pieces))
+
+    return look
 
 
 class Workers(Protocol):
@@ -261,14 +287,14 @@ class TilePieces(Sequence[Piece]):
     def __getitem__(self, index: Any) -> Any:
         """Return one of them."""
         tile = self._tiles[index]
-        targets, guides = (
+        guides, targets = (
             {
-                name: np.ascontiguousarray(tile.crop.of(self._constants[name], stride))
+                name: window_of(self._constants[name], tile.crop.slices(stride))
                 for name, stride in strides.items()
             }
-            for strides in (self._strides, self._guides)
+            for strides in (self._guides, self._strides)
         )
-        return Piece(tile, self._size, guides, targets)
+        return Piece(tile, self._size, as_arrays(guides), targets)
 
 
 class Tiled:
@@ -363,7 +389,7 @@ def measured_tile(
 
 
 def measured_in_tiles(
-    graph: Graph,
+    look: Look,
     parts: Sequence[Part],
     picture: Tensor,
     guides: Mapping[str, Tensor],
@@ -374,15 +400,19 @@ def measured_in_tiles(
     maps: dict[str, Tensor] = {}
     height, width = picture.shape[2:]
     tiles = tiling.tiles(picture)
-    for tile in tiles:
-        pixels = tile.seen.of(picture)
-        own = {
-            part.roots: tile.seen.of(guides[part.roots], stride_of(part.layer))
-            for part in parts
-            if part.guide
-        }
-        found = measured_tile(graph, parts, tile, pixels, own, tile is tiles[-1])
-        piece = Piece(tile, (height, width), {}, {})
+    strides_of = {part.roots: stride_of(part.layer) for part in parts if part.guide}
+    pieces = [
+        Piece(
+            tile,
+            (height, width),
+            {name: tile.crop.of(guides[name], stride) for name, stride in strides_of.items()},
+            {},
+        )
+        for tile in tiles
+    ]
+    crops = (np.ascontiguousarray(tile.crop.of(picture)) for tile in tiles)
+    for piece, found in zip(pieces, look(parts, pieces, crops), strict=True):
+        tile = piece.tile
         for part in parts:
             values = part.own(found)
             strides = {name: part.term.stride(part.layer, name) for name in values}

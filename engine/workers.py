@@ -5,20 +5,23 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ortist.engine.cluster import Where
 from ortist.engine.engine import Engine
 from ortist.engine.errors import OrtistError
 from ortist.engine.jobs import Job
+from ortist.engine.signals import signals_held
 
+T = TypeVar("T")
 KEPT_STYLES = 4
 """As many as there are scales of one picture: a process gets pairs of a style one by one."""
 _PATIENCE = 0.2
@@ -33,6 +36,7 @@ class Setup:
         threads: of each process.
         memory: most bytes that all of them may take together; None for what there is.
         tile: see there.
+        cluster: whose workers paint, in place of processes here; the rest is of each of these.
     """
 
     device: str = "auto"
@@ -41,6 +45,7 @@ class Setup:
     kernel: str = "auto"
     memory: float | None = None
     tile: int | None = None
+    cluster: Where | None = None
 
     def engine(self) -> Engine:
         """Return an engine of one process; who gives it work shares the memory out."""
@@ -114,7 +119,7 @@ class Worker:
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, setup), daemon=True)
         try:
-            with _signals_held():
+            with signals_held():
                 self._process.start()
         except BaseException:  # of a signal that was held: the process would wait for ever
             if self._process.pid is not None:
@@ -174,19 +179,16 @@ def ready(workers: Sequence[Worker]) -> list[Worker]:
     return [worker for worker in workers if worker.connection in found]
 
 
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Have a process that is started here be deaf to signals, which are for this one."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    )
+def attempted(call: Callable[[], T]) -> T | Failed:
+    """Return what a call for a picture does, or why it fails."""
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return call()
+    except OrtistError as error:
+        return Failed(str(error))
+    except MemoryError:
+        return Failed("not enough memory")
+    except Exception as error:  # of whatever kind: the others are to be painted
+        return Failed(f"{type(error).__name__}: {error}")
 
 
 def _serve(connection: Connection, setup: Setup) -> None:
@@ -196,15 +198,13 @@ def _serve(connection: Connection, setup: Setup) -> None:
     engine: Engine | None = None
     while True:
         job: Job = line.receive()
-        try:
+
+        def paint(job: Job = job) -> Painted | None:
+            nonlocal engine
             engine = engine or setup.engine()
-            answer: Message | None = _painted(engine, job, line)
-        except OrtistError as error:
-            answer = Failed(str(error))
-        except MemoryError:
-            answer = Failed("not enough memory")
-        except Exception as error:  # of whatever kind: the others are to be painted
-            answer = Failed(f"{type(error).__name__}: {error}")
+            return _painted(engine, job, line)
+
+        answer = attempted(paint)
         if answer is not None:
             line.send(answer)
 

@@ -444,9 +444,9 @@ def test_derived_graphs_are_what_the_engine_expects(
     artifacts = Artifacts()
     graph = Device("cpu", 1).load(
         artifacts.graph(kind, choice),
-        artifacts.weights(),
+        artifacts.weights().files,
         choice.interface(kind),
-        lambda names: artifacts.transformed_kernels(names, block),
+        lambda names: artifacts.weights().transformed_kernels(names, block),
         label=kind,
         as_written=True,
         pixels=1,

@@ -20,6 +20,7 @@ sys.meta_path.insert(0, Blocker())
 """
 
 OTHERS = {"torch", "onnx", "onnxscript", "typer", "rich", "click", "scipy", "h5py", "platformdirs"}
+OTHERS |= {"dask", "distributed"}
 
 STYLIZE = """
 import numpy as np

@@ -187,6 +187,15 @@ class Lookup:
 Target: TypeAlias = "Tensor | Lookup"
 
 
+def window_of(target: Target, window: tuple[EllipsisType, slice, slice]) -> Target:
+    """Return a window ``[..., rows, columns]`` of a target, of its kind."""
+    if not isinstance(target, Lookup):
+        return np.ascontiguousarray(target[window])
+    _, *sides = window
+    weights = None if target.weights is None else target.weights[tuple(sides)].copy()
+    return Lookup(target.columns, target.places[tuple(sides)].copy(), weights)
+
+
 @dataclass(frozen=True)
 class Matched:
     """A part of a picture, and what its matches are looked for in.
