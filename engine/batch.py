@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from ortist.engine.away import Away
+from ortist.engine.cluster.away import Away
 from ortist.engine.engine import Engine
 from ortist.engine.images import PLAIN, Encoding, check_output, write_image
 from ortist.engine.jobs import Job

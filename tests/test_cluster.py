@@ -37,9 +37,9 @@ from ortist.engine import (
 from ortist.engine import crew as crews
 from ortist.engine.batch import Batch
 from ortist.engine.cluster import Cluster
+from ortist.engine.cluster.station import shared_of, with_shared, without_shared
 from ortist.engine.jobs import Job, pair_jobs
 from ortist.engine.record import installed_versions
-from ortist.engine.station import shared_of, with_shared, without_shared
 from ortist.engine.tiles import Tile, Window
 from ortist.engine.tiling import Piece
 from ortist.engine.workers import Setup
@@ -261,7 +261,7 @@ def test_what_takes_too_long_goes_to_another_worker(
 def test_without_workers_a_run_fails_after_a_while(
     pictures: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ortist.engine.roster.NO_WORKERS_SECONDS", 1.0)
+    monkeypatch.setattr("ortist.engine.cluster.roster.NO_WORKERS_SECONDS", 1.0)
     with (
         _Scheduler() as scheduler,
         pytest.raises(OrtistError, match=r"has had no running worker .* for 1 s$"),

@@ -26,7 +26,7 @@ from ortist.models.errors import InputError, OrtistError, shown
 if TYPE_CHECKING:
     import distributed
 
-    from ortist.engine.crew import Crew
+    from ortist.engine.cluster.crew import Crew
 
 T = TypeVar("T")
 Where: TypeAlias = "str | distributed.Client"
@@ -157,7 +157,7 @@ class Cluster:
         Raises:
             OrtistError: if the workers cannot evaluate tiles; the message says why.
         """
-        from ortist.engine.station import Station, Stock, Tools, shared_of
+        from ortist.engine.cluster.station import Station, Stock, Tools, shared_of
 
         weights, device = graphs.weights(), graphs.device
         stock, post = f"ortist-weights-{weights.entry.sha256}", Post(f"ortist-{uuid.uuid4()}")
@@ -177,7 +177,7 @@ class Cluster:
             pieces: all tiles. No others have been evaluated by that post.
             canceled: asked several times a second whether to give up.
         """
-        from ortist.engine.crew import Crew
+        from ortist.engine.cluster.crew import Crew
 
         return Crew(self, post, pieces, canceled)
 

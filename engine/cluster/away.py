@@ -11,11 +11,11 @@ from typing import Any
 
 from ortist.engine.artifacts import Artifacts
 from ortist.engine.cluster import Cluster
+from ortist.engine.cluster.roster import Roster
 from ortist.engine.images.source import encoded, label_of
 from ortist.engine.jobs import Job
 from ortist.engine.options import Options
 from ortist.engine.record import installed_versions
-from ortist.engine.roster import Roster
 from ortist.engine.starts import read_start
 from ortist.engine.workers import Failed, Painted, Setup, attempted
 from ortist.models.errors import OrtistError
@@ -85,7 +85,7 @@ class Away:
 
     def _begin(self, job: Job, times: int = 1) -> None:
         """Send a picture, for the first time or again."""
-        from ortist.engine.errands import Errand, paint
+        from ortist.engine.cluster.errands import Errand, paint
 
         options = job.options
         made = attempted(

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ortist.engine import station
+from ortist.engine.cluster import station
+from ortist.engine.cluster.roster import Roster
+from ortist.engine.cluster.station import Order, Slopes
 from ortist.engine.optimizer import Tensor
-from ortist.engine.roster import Roster
-from ortist.engine.station import Order, Slopes
 from ortist.engine.tiling import Measured, Piece
 from ortist.export.costs.term import Part
 from ortist.models.errors import CanceledError, OrtistError
@@ -99,8 +99,8 @@ class Flight:
 class Crew:
     """The workers of a cluster, as :class:`~ortist.engine.tiling.Tiled` asks them.
 
-    Errors are those of :meth:`~ortist.engine.sessions.Graph.run`, and those of
-    :meth:`~ortist.engine.roster.Roster.look`, and OrtistError if a tile is lost again and again.
+    Errors are those of :meth:`~ortist.engine.sessions.Graph.run`, those of
+    :meth:`~ortist.engine.cluster.roster.Roster.look`, and OrtistError if a tile is lost again and again.
 
     Args:
         cluster: whose workers.
