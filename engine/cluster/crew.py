@@ -100,7 +100,8 @@ class Crew:
     """The workers of a cluster, as :class:`~ortist.engine.tiling.Tiled` asks them.
 
     Errors are those of :meth:`~ortist.engine.sessions.Graph.run`, those of
-    :meth:`~ortist.engine.cluster.roster.Roster.look`, and OrtistError if a tile is lost again and again.
+    :meth:`~ortist.engine.cluster.roster.Roster.look`, and OrtistError if a tile is lost again and
+    again.
 
     Args:
         cluster: whose workers.
