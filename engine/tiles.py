@@ -116,7 +116,10 @@ class Tile:
 
 
 def cut(height: int, width: int, side: int, halo: int) -> tuple[Tile, ...]:
-    """Return the tiles of a picture, row by row, of nearly equal size.
+    """Return the tiles of a picture, of nearly equal size, those with the largest crops first.
+
+    In that order the runtime gets the memory for the largest at once; where crops grow, it would
+    get more each time, and have what it had before besides.
 
     Args:
         height: in pixels.
@@ -127,9 +130,10 @@ def cut(height: int, width: int, side: int, halo: int) -> tuple[Tile, ...]:
     """
     spans = [list(pairwise(_edges(length, side))) for length in (height, width)]
     cores = (Window(top, left, bottom, right) for (top, bottom), (left, right) in product(*spans))
-    return tuple(
+    tiles = [
         Tile(core, *(core.grown(times * halo, height, width) for times in (1, 2))) for core in cores
-    )
+    ]
+    return tuple(sorted(tiles, key=lambda tile: -tile.crop.height * tile.crop.width))
 
 
 def _edges(length: int, side: int) -> Sequence[int]:
