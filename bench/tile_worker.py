@@ -2,9 +2,9 @@
 
 Usage: tile_worker.py CASE
 
-CASE is JSON with ``content`` and ``style`` (files), ``recipe`` (``gram`` or the name of one),
-``width``, ``height``, ``steps``, ``threads``, ``tile`` (null for what suits the memory), ``memory``
-(bytes, null for what there is) and ``workers`` (processes of a cluster on this machine, 0 for none).
+CASE is JSON with ``content`` and ``style``, files; ``recipe``, ``gram`` or the name of one;
+``width``, ``height``, ``steps``, ``threads``; ``tile``, null for what suits the memory; ``memory``
+in bytes, null for what there is; ``workers``, processes of a cluster on this machine, 0 for none.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def cluster(workers: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     settings = {
+        "n_workers": workers,
+        "processes": True,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
         "dashboard_address": "127.0.0.1:0",
@@ -82,7 +84,7 @@ def cluster(workers: int) -> Iterator[Any]:
         "resources": {"ortist": 1},
         "memory_limit": None,
     }
-    with LocalCluster(workers, **settings) as local, Client(local) as client:
+    with LocalCluster(**settings) as local, Client(local) as client:
         yield client
 
 

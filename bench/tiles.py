@@ -17,10 +17,12 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 from run import BENCH, processor
@@ -36,21 +38,19 @@ MACHINES, CORES = (8, 64), 8
 LINKS = (1, 10)
 """Gbit/s of the client's link."""
 ASSUMPTIONS = f"""\
-An estimate, not a measurement: {LARGE[0]}x{LARGE[1]} pixels on machines with {CORES} cores as the
-one measured, a worker with one thread for each core.
+Not measured but estimated: {LARGE[0]}x{LARGE[1]} pixels, machines with {CORES} cores as that
+measured, a worker with one thread for each core.
 
-- Time goes by the pixels of crops, and is that of one process with one thread, divided by the
-  efficiency of the largest number of workers measured. There client, scheduler and workers shared
-  the cores of one machine; {CORES} workers share the memory of a machine as well as these did.
-- Tiles are whole: the slowest machine has ceil(tiles / machines), the slowest core of it
-  ceil(that / {CORES}), all as large as the largest crop.
-- Bytes are by formula, over the client's link (with the scheduler on its machine): of each crop the
-  pixels twice, of each tile its statistics in float64, to each worker the derivatives by these
-  once, and the gradient once. What is sent once in a run is left out, and so are packing, TLS and
-  adding up statistics at the client.
-- The optimizer runs at the client, one thread, as slow for a pixel as its slowest step measured;
-  it remembers up to ten pairs of pictures, fewer where there were fewer evaluations.
-- Total: the longer one of computing and sending, which overlap, and the optimizer.
+- Computing goes by the pixels of crops, as fast as one process with one thread, times the
+  efficiency of the most workers measured, with client and scheduler on the same machine.
+- The slowest machine has ceil(tiles / machines), its slowest core ceil(that / {CORES}), of the
+  largest crop.
+- Sent over the client's link, by formula: each crop's pixels twice, each tile's statistics in
+  float64, their derivatives once to each worker, the gradient. Left out: what is sent once in a
+  run, or again to another worker, packing, TLS, and the client's adding up.
+- The optimizer is one thread of the client, as slow for a pixel as its slowest step measured; from
+  eleven evaluations on it remembers as much as it ever does.
+- In all: the longer one of computing and sending, which overlap, and the optimizer.
 """
 
 
@@ -68,11 +68,11 @@ def measure(case: Mapping[str, Any]) -> Row | None:
     return {**case, **found} if "seconds" in found else None
 
 
-def in_turns(cases: Mapping[str, Mapping[str, Any]], rounds: int) -> dict[str, Row]:
+def in_turns(cases: Mapping[str, Row], rounds: int) -> list[Row]:
     """Measure cases by turns, every second time in reverse; return a row for each.
 
-    Each has medians, and ``ratio``: the median of its time relative to that of the first case in
-    the same round, None without that. A case that fails once is left out.
+    A case that fails once is left out. ``ratio`` is the median over all rounds of the time relative
+    to that of the first case, None without that.
     """
     found: dict[str, list[Row]] = {name: [] for name in cases}
     for index in range(rounds):
@@ -81,31 +81,35 @@ def in_turns(cases: Mapping[str, Mapping[str, Any]], rounds: int) -> dict[str, R
             if one is None:
                 del found[name]
             else:
-                found[name].append(one)
-    seconds = {name: [median(one["seconds"]) for one in ones] for name, ones in found.items()}
-    base = seconds.get(next(iter(cases)), [math.nan] * rounds)
-    return {name: summary(name, ones, seconds[name], base) for name, ones in found.items()}
+                found[name].append({**one, "name": name})
+    base = found.get(next(iter(cases)))
+    return [summary(ones, base) for ones in found.values()]
 
 
-def summary(name: str, ones: Sequence[Row], own: Sequence[float], base: Sequence[float]) -> Row:
+def summary(ones: Sequence[Row], base: Sequence[Row] | None) -> Row:
     """Return one row for all measurements of a case."""
-    ratio = median(one / other for one, other in zip(own, base, strict=True))
-    row = {
+    own, others = ([median(one["seconds"]) for one in some] for some in (ones, base or ()))
+    every = [seconds for one in ones for seconds in one["seconds"]]
+    tiles = tiles_of(ones[0])
+    return {
         **ones[0],
-        "name": name,
         "megapixels": ones[0]["width"] * ones[0]["height"] / 1e6,
-        "seconds": median(own),
-        "fastest": min(min(one["seconds"]) for one in ones),
-        "slowest": max(max(one["seconds"]) for one in ones),
+        "tiles": len(tiles),
+        "crop_megapixels": sum(map(crop_pixels, tiles)) / 1e6,
+        "seconds": median(every),
+        "fastest": min(every),
+        "slowest": max(every),
+        "ratio": median(map(truediv, own, others)) if others else None,
         "optimizer": max(max(one["optimizer"]) for one in ones),
-        "loopback": median(one["loopback"] for one in ones),
         "peak": max(one["peak"] for one in ones),
-        "ratio": None if math.isnan(ratio) else ratio,
+        "loopback": median(one["loopback"] for one in ones),
+        "traffic": traffic(tiles, ones[0]["statistics"], ones[0]["workers"]),
     }
-    tiles = tiles_of(row)
-    megapixels = sum(tile.crop.height * tile.crop.width for tile in tiles) / 1e6
-    sent = traffic(tiles, row["statistics"], row["workers"])
-    return {**row, "tiles": len(tiles), "crop_megapixels": megapixels, "traffic": sent}
+
+
+def crop_pixels(tile: Tile) -> int:
+    """Return how many pixels the crop of a tile has."""
+    return tile.crop.height * tile.crop.width
 
 
 def tiles_of(row: Row) -> Sequence[Tile]:
@@ -114,9 +118,7 @@ def tiles_of(row: Row) -> Sequence[Tile]:
 
 
 def traffic(tiles: Sequence[Tile], statistics: int, workers: int) -> dict[str, int]:
-    """Return the bytes of an evaluation that go over the client's link, by what they are.
-
-    By formula, of what is the same for all evaluations nothing: see :data:`ASSUMPTIONS`.
+    """Return the bytes of an evaluation that go over the client's link; see :data:`ASSUMPTIONS`.
 
     Args:
         tiles: of the picture.
@@ -127,7 +129,7 @@ def traffic(tiles: Sequence[Tile], statistics: int, workers: int) -> dict[str, i
         return {}
     pixel = 3 * np.dtype(np.float32).itemsize
     return {
-        "crops": 2 * pixel * sum(tile.crop.height * tile.crop.width for tile in tiles),
+        "crops": 2 * pixel * sum(map(crop_pixels, tiles)),
         "statistics": len(tiles) * statistics * np.dtype(np.float64).itemsize,
         "slopes": min(workers, len(tiles)) * statistics * np.dtype(np.float32).itemsize,
         "gradient": pixel * sum(tile.core.height * tile.core.width for tile in tiles),
@@ -146,42 +148,39 @@ def estimate(row: Row, efficiency: float, optimizer: float, machines: int) -> Ro
     width, height = LARGE
     tiles = tiles_of({**row, "width": width, "height": height})
     most = math.ceil(len(tiles) / machines)
-    largest = max(tile.crop.height * tile.crop.width for tile in tiles) / 1e6
     each = row["seconds"] / row["crop_megapixels"] / efficiency
-    computing = math.ceil(most / CORES) * largest * each
+    computing = math.ceil(most / CORES) * max(map(crop_pixels, tiles)) / 1e6 * each
     sent = sum(traffic(tiles, row["statistics"], machines * CORES).values())
-    sending = {link: sent * 8 / (link * 1e9) for link in LINKS}
     own = optimizer * width * height / 1e6
-    return {
-        "recipe": row["recipe"],
+    found = {
+        **{name: row[name] for name in ("recipe", "tile")},
         "machines": machines,
-        "tile": row["tile"],
         "tiles": len(tiles),
         "tiles/machine": most,
-        "s/MP of crops and core": round(each, 3),
-        "computing s": round(computing, 1),
-        "sent GB": round(sent / 1e9, 2),
-        **{f"sending s at {link} Gbit/s": round(sending[link], 1) for link in LINKS},
-        "optimizer s": round(own, 1),
-        **{
-            f"s/evaluation at {n} Gbit/s": round(max(computing, sending[n]) + own, 1) for n in LINKS
-        },
+        "s/MP of crops and core": f"{each:.3f}",
+        "computing s": f"{computing:.1f}",
+        "sent GB": f"{sent / 1e9:.2f}",
+        "optimizer s": f"{own:.1f}",
     }
+    for link in LINKS:
+        sending = sent * 8 / (link * 1e9)
+        found[f"sending s at {link} Gbit/s"] = f"{sending:.1f}"
+        found[f"in all s at {link} Gbit/s"] = f"{max(computing, sending) + own:.1f}"
+    return found
 
 
 def estimates(report: Mapping[str, Any]) -> list[Row]:
     """Return estimates by recipe and number of machines, from what was measured of scaling."""
-    measured = [row for part in PARTS[:-1] if part in report for row in report[part]["rows"]]
+    measured = [row for part in report.values() for row in part["rows"] if row.get("tile")]
     rows = []
-    for alone in report.get("scaling", {"rows": []})["rows"]:
-        same = [row for row in measured if row["recipe"] == alone["recipe"]]
-        # The picture of others is in memory, not in files.
-        optimizer = max(row["optimizer"] / row["megapixels"] for row in same if row["tile"])
-        crew = [row for row in report["scaling"]["rows"] if row in same and row["workers"]]
-        if alone["name"] == "1 thread" and crew:
-            largest = max(crew, key=lambda row: row["workers"])
-            efficiency = alone["seconds"] / largest["seconds"] / largest["workers"]
-            rows += [estimate(alone, efficiency, optimizer, number) for number in MACHINES]
+    for recipe in dict.fromkeys(row["recipe"] for row in measured):
+        same = [row for row in measured if row["recipe"] == recipe]
+        alone = [row for row in same if row["name"] == "1 thread"]
+        most = max(same, key=lambda row: row["workers"])
+        if alone and most["workers"]:
+            efficiency = alone[0]["seconds"] / most["seconds"] / most["workers"]
+            optimizer = max(row["optimizer"] / row["megapixels"] for row in same)
+            rows += [estimate(alone[0], efficiency, optimizer, number) for number in MACHINES]
     return rows
 
 
@@ -196,7 +195,7 @@ def by_size(arguments: argparse.Namespace, case: Row) -> Iterable[Row]:
     memory = parse_bytes("--memory", arguments.memory)
     for megapixels in arguments.sizes:
         one = {**case, **size_of(megapixels), "memory": memory}
-        yield from in_turns({f"{megapixels:g} MP": one}, 1).values()
+        yield from in_turns({arguments.memory: one}, 1)
 
 
 def overhead(arguments: argparse.Namespace, case: Row) -> Iterable[Row]:
@@ -204,7 +203,7 @@ def overhead(arguments: argparse.Namespace, case: Row) -> Iterable[Row]:
     for megapixels in arguments.overhead_sizes:
         one = {**case, **size_of(megapixels)}
         cases = {str(side or "whole"): {**one, "tile": side} for side in (0, *arguments.tiles)}
-        yield from in_turns(cases, arguments.rounds).values()
+        yield from in_turns(cases, arguments.rounds)
 
 
 def scaling(arguments: argparse.Namespace, case: Row) -> Iterable[Row]:
@@ -213,10 +212,23 @@ def scaling(arguments: argparse.Namespace, case: Row) -> Iterable[Row]:
     cases = {"1 thread": {**one, "threads": 1}, "2 threads": {**one, "threads": 2}}
     for workers in arguments.workers:
         cases[f"workers: {workers}"] = {**one, "threads": 1, "workers": workers}
-    return in_turns(cases, arguments.rounds).values()
+    return in_turns(cases, arguments.rounds)
 
 
 MEASURED = {"sizes": by_size, "overhead": overhead, "scaling": scaling}
+
+
+PLOTS: dict[str, Any] = {
+    "sizes": (
+        "megapixels",
+        ("seconds", "seconds per evaluation", 1),
+        ("peak", "peak memory, GB", 1e9),
+        ("predicted", "peak memory as predicted, GB", 1e9),
+    ),
+    "overhead": ("tile", ("ratio", "time, relative to the whole's", 1)),
+    "scaling": ("workers", ("seconds", "seconds per evaluation", 1)),
+}
+"""What is drawn over what, and in which unit."""
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -256,34 +268,29 @@ def shown(row: Row, part: str) -> Row:
 
 def plot(report: Mapping[str, Any], folder: Path) -> None:
     """Draw what was measured, a file for each part."""
-    import matplotlib.pyplot as plt
-
-    def draw(part: str, x: str, labels: Sequence[tuple[str, str, float]]) -> None:
-        rows = [row for row in report.get(part, {"rows": []})["rows"] if row["ratio"] and row[x]]
-        figure, axes = plt.subplots(1, len(labels), figsize=(5 * len(labels), 4), squeeze=False)
-        for axis, (y, label, unit) in zip(axes[0], labels, strict=True):
-            for line in dict.fromkeys(line_of(row, part) for row in rows):
-                own = [row for row in rows if line_of(row, part) == line]
-                values = [row[y] / unit for row in own]
-                axis.plot([row[x] for row in own], values, marker="o", label=line)
-                if y == "peak":
-                    values = [row["predicted"] / unit for row in own]
-                    axis.plot([row[x] for row in own], values, "--", label=f"{line}, predicted")
+    for part, (x, *values) in PLOTS.items():
+        rows = report.get(part, {"rows": []})["rows"]
+        lines: dict[str, list[Row]] = {}
+        for row in rows:
+            size = f", {row['megapixels']:.1f} MP" if part != "sizes" else ""
+            # What is not on a cluster is beside it, at 0 workers.
+            if row[x] or row["name"] == "1 thread":
+                lines.setdefault(row["recipe"] + size, []).append(row)
+        if not lines:
+            continue
+        figure, axes = plt.subplots(1, len(values), figsize=(5 * len(values), 4), squeeze=False)
+        for axis, (name, label, unit) in zip(axes[0], values, strict=True):
+            for line, own in lines.items():
+                axis.plot(
+                    [row[x] for row in own],
+                    [math.nan if row[name] is None else row[name] / unit for row in own],
+                    marker="_" if name == "predicted" else "o",
+                    label=line,
+                )
             axis.set(xlabel=x, ylabel=label, ylim=(0, None))
             axis.legend()
-        if rows:
-            figure.savefig(folder / f"tiles-{part}.png", dpi=120, bbox_inches="tight")
+        figure.savefig(folder / f"tiles-{part}.png", dpi=120, bbox_inches="tight")
         plt.close(figure)
-
-    seconds = ("seconds", "seconds per evaluation", 1.0)
-    draw("sizes", "megapixels", [seconds, ("peak", "peak memory, GB", 1e9)])
-    draw("overhead", "tile", [("ratio", "time, relative to the whole's", 1.0)])
-    draw("scaling", "workers", [seconds])
-
-
-def line_of(row: Row, part: str) -> str:
-    """Return which line of a plot a row is on."""
-    return f"{row['recipe']}, {row['megapixels']:.1f} MP" if part == "overhead" else row["recipe"]
 
 
 def blobs(path: Path, seed: int) -> Path:
@@ -295,6 +302,7 @@ def blobs(path: Path, seed: int) -> Path:
 
 def write(report: dict[str, Any], folder: Path) -> None:
     """Write results, tables and plots."""
+    report.pop("estimate", None)  # the old one
     report["estimate"] = {"rows": estimates(report)}
     (folder / "tiles.json").write_text(json.dumps(report, indent=2) + "\n")
     texts = []
