@@ -216,14 +216,11 @@ def scaling(arguments: argparse.Namespace, case: Row) -> Iterable[Row]:
 
 
 MEASURED = {"sizes": by_size, "overhead": overhead, "scaling": scaling}
-
-
 PLOTS: dict[str, Any] = {
     "sizes": (
         "megapixels",
         ("seconds", "seconds per evaluation", 1),
-        ("peak", "peak memory, GB", 1e9),
-        ("predicted", "peak memory as predicted, GB", 1e9),
+        ("peak", "peak memory, GB (dashed: predicted)", 1e9),
     ),
     "overhead": ("tile", ("ratio", "time, relative to the whole's", 1)),
     "scaling": ("workers", ("seconds", "seconds per evaluation", 1)),
@@ -281,13 +278,15 @@ def plot(report: Mapping[str, Any], folder: Path) -> None:
         figure, axes = plt.subplots(1, len(values), figsize=(5 * len(values), 4), squeeze=False)
         for axis, (name, label, unit) in zip(axes[0], values, strict=True):
             for line, own in lines.items():
-                axis.plot(
-                    [row[x] for row in own],
-                    [math.nan if row[name] is None else row[name] / unit for row in own],
-                    marker="_" if name == "predicted" else "o",
-                    label=line,
-                )
-            axis.set(xlabel=x, ylabel=label, ylim=(0, None))
+                at = [row[x] for row in own]
+                # Without the whole there is no ratio.
+                found = [math.nan if row[name] is None else row[name] / unit for row in own]
+                (drawn,) = axis.plot(at, found, marker="o", label=line)
+                if name == "peak":
+                    predicted = [row["predicted"] / unit for row in own]
+                    axis.plot(at, predicted, "--", color=drawn.get_color())
+            axis.set(xlabel=x, ylabel=label)
+            axis.set_ylim(bottom=0)
             axis.legend()
         figure.savefig(folder / f"tiles-{part}.png", dpi=120, bbox_inches="tight")
         plt.close(figure)
