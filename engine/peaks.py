@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from ortist.engine.scales import Scale
 from ortist.engine.scene import WHOLE, Division
 from ortist.engine.tiles import GRID, crop_pixels
 
-_PEAKS = {
+Peaks: TypeAlias = Mapping[tuple[str, str], Mapping[int, float]]
+_PEAKS: Peaks = {
     ("winograd", "gram"): {
         27_648: 418, 49_152: 460, 76_800: 539, 120_000: 633, 196_608: 688, 262_144: 865,
         307_200: 1091, 480_000: 1295, 786_432: 1744, 995_328: 2101, 1_228_800: 3268,
@@ -46,10 +48,28 @@ _PEAKS = {
 Measured of the recipes loose and standard with two threads, less what L-BFGS remembers. They rise
 in jumps: the runtime takes memory in pieces that double.
 """
+_TILE_PEAKS: Peaks = {
+    ("winograd", "gram"): {
+        147_456: 621, 262_144: 723, 589_824: 1303, 802_816: 1327, 1_048_576: 2403,
+        1_327_104: 2590, 1_638_400: 2600, 1_982_464: 3409, 2_359_296: 5076, 3_686_400: 5328,
+    },
+    ("winograd", "w2"): {
+        147_456: 624, 262_144: 726, 589_824: 1312, 802_816: 1340, 1_048_576: 2403,
+        1_327_104: 2590, 1_638_400: 2600, 1_982_464: 3409, 2_359_296: 5076, 3_686_400: 5328,
+    },
+    ("winograd", "neighbors"): {
+        147_456: 628, 262_144: 927, 589_824: 1782, 802_816: 2494, 1_048_576: 3539,
+        1_327_104: 4187, 1_638_400: 5579, 2_359_296: 8169, 3_686_400: 10503,
+    },
+    ("direct", "gram"): {262_144: 976, 1_048_576: 2793},
+    ("direct", "w2"): {262_144: 1122, 1_048_576: 3617},
+    ("direct", "neighbors"): {262_144: 1162, 1_048_576: 4751},
+}  # fmt: skip
+"""The same of a process that measures a tile and pulls it back, by pixels of its crop."""
 _FIRST_GUIDE, _OTHER_GUIDES, _PROTECTED = 700.0, 500.0, 600.0
 """Bytes for each pixel that the first area with a mask takes, any other, and protection."""
-_IN_TILES = 60.0
-"""Bytes for each pixel of a picture that is painted in tiles."""
+_IN_TILES = 200e6, 20.0
+"""What a run in tiles takes beside a tile: bytes, and those for each pixel of the picture."""
 MIN_SIDE, MAX_SIDE = 128, 2048
 """Of the tiles that are chosen: with smaller ones most of the work is for what is beside them."""
 _MEASURING = 290e6, 1180.0
@@ -84,10 +104,12 @@ def peak_bytes(
         kernel = "winograd" if block_at(scale.pixels) else "direct"
         if scale.tile:
             crop = crop_pixels(scale.tile, halo)
-            own = _measured(kernel, options, crop) + guides * crop
-            return own + _IN_TILES * max(scale.pixels, style_pixels)
+            own = _measured(_TILE_PEAKS, kernel, options, crop) + guides * crop
+            base, each = _IN_TILES
+            return own + base + each * max(scale.pixels, style_pixels)
         remembered = 2 * min(pairs, scale.steps) * 3 * np.dtype(np.float32).itemsize
-        return _measured(kernel, options, scale.pixels) + (remembered + guides) * scale.pixels
+        own = _measured(_PEAKS, kernel, options, scale.pixels)
+        return own + (remembered + guides) * scale.pixels
 
     base, each = _MEASURING
     measuring = 0.0 if any(scale.tile for scale in scales) else base + each * style_pixels
@@ -110,9 +132,9 @@ def fitting_tile(limit: float, peak: Callable[[int], float]) -> int:
     return next(fitting, MIN_SIDE)
 
 
-def _measured(kernel: str, options: Options, pixels: int) -> float:
+def _measured(tables: Peaks, kernel: str, options: Options, pixels: int) -> float:
     """Return the peak in bytes for so many pixels: in proportion beyond those of the table."""
     matched = options.content_cost == "neighbors"
-    table = _PEAKS[kernel, "neighbors" if matched else options.statistic]
+    table = tables[kernel, "neighbors" if matched else options.statistic]
     at, peaks = (np.array(list(values)) for values in zip(*table.items(), strict=True))
     return float(1e6 * np.interp(pixels, at, peaks) * max(1.0, pixels / at[-1]))
