@@ -117,7 +117,14 @@ def describe_plan(plan: Plan) -> str:
     if len(plan.scales) > 1:
         first = plan.scales[0]
         text += f" over {len(plan.scales)} scales from {first.width}x{first.height}"
+    if plan.tile:
+        text += f", in tiles of {plan.tile}x{plan.tile} from {_first_in_tiles(plan)} on"
     return text
+
+
+def _first_in_tiles(plan: Plan) -> str:
+    scale = next(scale for scale in plan.scales if scale.tile)
+    return f"{scale.width}x{scale.height}"
 
 
 class Estimate:

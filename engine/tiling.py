@@ -21,7 +21,7 @@ from ortist.engine.optimizer import Tensor
 from ortist.engine.sessions import Graph
 from ortist.engine.storage import Storage, release
 from ortist.engine.targets import as_arrays
-from ortist.engine.tiles import Tile, Window, crop_pixels, cut
+from ortist.engine.tiles import Tile, crop_pixels, cut
 from ortist.export.costs.term import Part, Target, window_of
 from ortist.models.interface import COSTS, GRADIENT, SLOPE, TARGET, WEIGHTS, WINDOW
 from ortist.models.layers import IMAGE, stride_of
@@ -70,10 +70,13 @@ class Piece:
     guides: Mapping[str, Tensor]
     targets: Mapping[str, Target]
 
-    def share(self, window: Window, part: Part, statistic: str) -> float:
-        """Return what a statistic of a window counts, relative to that of the picture.
+    def share(self, part: Part, statistic: str = "", crop: bool = False) -> float:
+        """Return what counts of the picture in the core, or, of a picture of its own, in the crop.
 
-        Of the core it is measured with what it has beyond.
+        Args:
+            part: that is measured.
+            statistic: by its name, for parts that are not local.
+            crop: whether of the crop.
         """
         if part.guide and not part.term.local:
             return 1.0  # its weights are those of the picture
@@ -82,8 +85,8 @@ class Piece:
             names = list(_own_targets(part, self.targets)) or names
         stride = max(part.term.stride(part.layer, name) for name in names)
         overlap = part.term.overlap.get(statistic, (0, 0))
-        inside = window is not self.tile.core
-        return window.share(*self.size, stride, overlap, inside)
+        window = self.tile.crop if crop else self.tile.core
+        return window.share(*self.size, stride, overlap, inside=crop)
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,11 @@ class Bench:
 
     def measure(self, piece: Piece, pixels: Tensor, last: bool = False) -> Measured:
         """Return what a tile adds; arguments are those of :meth:`look`."""
-        core = piece.tile.core
         found = self.look((*self._far, *self._near), piece, pixels, last)
         sums: dict[str, NDArray[np.float64]] = {}
         for part in self._far:
             for name, value in part.own(found).items():
-                share = piece.share(core, part, name)
+                share = piece.share(part, name)
                 sums[f"{part.name}/{name}"] = share * value.astype(np.float64)
         return Measured(sums, self._costs(piece, found))
 
@@ -162,9 +164,9 @@ class Bench:
         feeds: dict[str, Any] = {IMAGE: pixels, **piece.guides, **as_arrays(piece.targets)}
         for part in self._far:
             for name, slope in part.own(slopes).items():
-                share = pixels.dtype.type(piece.share(crop, part, name))
+                share = pixels.dtype.type(piece.share(part, name, crop=True))
                 feeds[f"{SLOPE}/{part.name}/{name}"] = slope * share
-        shares = [piece.share(crop, part, "") for part in self._near]
+        shares = [piece.share(part, crop=True) for part in self._near]
         feeds[WEIGHTS] = (weights * shares).astype(pixels.dtype)
         feeds |= self._pullback.layout({IMAGE: pixels})
         taken = {name: value for name, value in feeds.items() if name in self._pullback.inputs}
@@ -187,7 +189,7 @@ class Bench:
         kind = next(iter(feeds.values())).dtype
         feeds[WEIGHTS] = np.ones(len(self._near), kind)
         costs = self._compare.run([COSTS], feeds)[COSTS]
-        shares = [piece.share(piece.tile.core, part, "") for part in self._near]
+        shares = [piece.share(part) for part in self._near]
         total: NDArray[np.float64] = costs.astype(np.float64) * shares
         return total
 
@@ -419,7 +421,7 @@ def measured_in_tiles(
             for name, value in values.items():
                 title, stride = f"{part.name}/{name}", strides[name]
                 if not part.term.local:
-                    share = piece.share(tile.core, part, name)
+                    share = piece.share(part, name)
                     sums[title] = sums[title] + share * value.astype(np.float64)
                     continue
                 if title not in maps:

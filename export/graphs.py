@@ -92,7 +92,20 @@ def measure_tile_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProt
                 statistics[f"{part.name}/{name}"] = cut
         else:
             statistics |= _measured_within(builder, part, window)
-    return _with_statistics(builder, statistics)[0]
+    model, shapes = _with_statistics(builder, statistics)
+    _check_sums(parts, shapes)
+    return model
+
+
+def _check_sums(parts: Sequence[Part], shapes: Mapping[str, Shape]) -> None:
+    """Raise InputError for a part that measures maps but does not say so."""
+    for part in parts:
+        for name, shape in part.own(shapes).items():
+            if not part.term.local and not all(isinstance(size, int) for size in shape):
+                raise InputError(
+                    f"{part.name} measures {name} of shape {shown(shape)}, which is no sum over"
+                    " positions: in tiles its term must be local"
+                )
 
 
 def pullback_tile_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProto:

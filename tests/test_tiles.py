@@ -19,6 +19,7 @@ from onnx.reference import ReferenceEvaluator
 from ortist.engine import Engine, InputError, Options, Region, find_recipe
 from ortist.engine.images import resize_image, to_tensor
 from ortist.engine.objective import Evaluation, weighted_parts
+from ortist.engine.peaks import MIN_SIDE
 from ortist.engine.pictures import read_pictures
 from ortist.engine.scales import Scale, in_tiles
 from ortist.engine.scene import Scene
@@ -30,6 +31,7 @@ from ortist.export.builder import GraphBuilder
 from ortist.export.costs import TERMS
 from ortist.export.costs.term import Comparison, Part, Target, Term, mean_square
 from ortist.export.graphs import derive
+from ortist.models.errors import CanceledError
 from ortist.models.keys import Kind
 from ortist.models.layers import IMAGE, LAYERS, reach_of, stride_of
 
@@ -377,3 +379,65 @@ def test_halos_follow_from_what_is_measured() -> None:
 def test_tiles_that_cannot_be(tile: Any) -> None:
     with pytest.raises(InputError, match=r"tile is .*, accepted are 0 and multiples of 64"):
         Engine("cpu", 1, tile=tile)
+
+
+def test_the_memory_says_whether_there_are_tiles_and_how_large() -> None:
+    options = replace(NEIGHBORS, width=3000, height=2000, steps=30)
+    plans = [
+        Engine("cpu", 1, memory=memory).plan(CONTENT, STYLE, options)
+        for memory in (1.2e9, 2e9, 4e9, float("inf"))
+    ]
+    sides = [plan.tile for plan in plans]
+    assert sides == [*sorted(sides[:3]), 0]
+    assert MIN_SIDE < sides[0] < sides[1] < sides[2]
+    for plan, memory in zip(plans, (1.2e9, 2e9, 4e9, float("inf")), strict=True):
+        assert plan.peak_bytes <= memory
+        assert plan.scales[0].tile == 0
+        assert plan.evaluations == 30
+
+
+def test_where_no_tile_is_small_enough_nothing_is_painted() -> None:
+    options = replace(GRAM, width=3000, height=2000)
+    plan = Engine("cpu", 1, memory=3e8).plan(CONTENT, STYLE, options)
+    assert plan.tile == MIN_SIDE
+    with pytest.raises(InputError, match=r"^3000x2000 pixels take some .*, accepted are 0\.30 GB"):
+        plan.run()
+
+
+def test_a_run_in_tiles_can_be_kept_and_goes_on_with_the_same_bytes() -> None:
+    options = Options(size=200, steps=6, optimizer="lbfgs", init="content", scales=2)
+    plan = Engine("cpu", 1, tile=64).plan(CONTENT, STYLE, options)
+    whole, first, second = (plan.run() for _ in range(3))
+    *_, last = whole
+    for _ in range(5):
+        next(first)
+    second.restore(first.state())
+    np.testing.assert_array_equal(next(second).pixels, last.pixels)
+
+
+def test_a_run_in_tiles_is_canceled_at_once() -> None:
+    run = Engine("cpu", 1, tile=64).iterate(CONTENT, STYLE, GRAM)
+    next(run)
+    run.cancel()
+    with pytest.raises(CanceledError):
+        next(run)
+
+
+def test_terms_that_measure_maps_must_say_so() -> None:
+    """Of one that does not, maps of tiles would be taken for sums."""
+
+    class Map(Contrast):
+        name = "map"
+        overlap: ClassVar[Mapping[str, tuple[int, int]]] = {}
+
+        def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
+            return {"square": activation}
+
+        def compare(
+            self, b: GraphBuilder, statistics: Mapping[str, str], targets: Mapping[str, str]
+        ) -> Comparison:
+            return Comparison(mean_square(b, statistics["square"]))
+
+    options = replace(GRAM, terms={Map(): ("conv1_1",)})
+    with pytest.raises(InputError, match=r"map/conv1_1 .* local"):
+        Engine("cpu", 1, tile=64).stylize(CONTENT, STYLE, options)
