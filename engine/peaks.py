@@ -11,7 +11,7 @@ from ortist.engine.lbfgs import HISTORY
 from ortist.engine.options import Options
 from ortist.engine.scales import Scale
 from ortist.engine.scene import WHOLE, Division
-from ortist.engine.tiles import GRID, crop_pixels
+from ortist.engine.tiles import GRID, cut
 
 Peaks: TypeAlias = Mapping[tuple[str, str], Mapping[int, float]]
 _PEAKS: Peaks = {
@@ -68,7 +68,7 @@ _TILE_PEAKS: Peaks = {
 """The same of a process that measures a tile and pulls it back, by pixels of its crop."""
 _FIRST_GUIDE, _OTHER_GUIDES, _PROTECTED = 700.0, 500.0, 600.0
 """Bytes for each pixel that the first area with a mask takes, any other, and protection."""
-_IN_TILES = 200e6, 20.0
+_IN_TILES = 200e6, 40.0
 """What a run in tiles takes beside a tile: bytes, and those for each pixel of the picture."""
 MIN_SIDE, MAX_SIDE = 128, 2048
 """Of the tiles that are chosen: with smaller ones most of the work is for what is beside them."""
@@ -103,7 +103,8 @@ def peak_bytes(
     def peak(scale: Scale) -> float:
         kernel = "winograd" if block_at(scale.pixels) else "direct"
         if scale.tile:
-            crop = crop_pixels(scale.tile, halo)
+            largest, *_ = cut(scale.height, scale.width, scale.tile, halo)
+            crop = largest.crop.height * largest.crop.width
             own = _measured(_TILE_PEAKS, kernel, options, crop) + guides * crop
             base, each = _IN_TILES
             return own + base + each * max(scale.pixels, style_pixels)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import distributed
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -32,11 +33,10 @@ from ortist.engine import (
     Region,
     Run,
     find_recipe,
-    station,
 )
-from ortist.engine import crew as crews
 from ortist.engine.batch import Batch
-from ortist.engine.cluster import Cluster
+from ortist.engine.cluster import Cluster, station
+from ortist.engine.cluster import crew as crews
 from ortist.engine.cluster.station import shared_of, with_shared, without_shared
 from ortist.engine.jobs import Job, pair_jobs
 from ortist.engine.record import installed_versions
@@ -44,9 +44,7 @@ from ortist.engine.tiles import Tile, Window
 from ortist.engine.tiling import Piece
 from ortist.engine.workers import Setup
 
-distributed = pytest.importorskip("distributed")
-
-WIDTH, HEIGHT, TILE = 192, 160, 64
+WIDTH, HEIGHT, TILE = 256, 176, 64
 GRAM = Options(
     width=WIDTH,
     height=HEIGHT,
@@ -56,7 +54,7 @@ GRAM = Options(
     style_layers=("conv1_1", "conv2_1"),
     content_layers=("conv2_2",),
 )
-NEIGHBORS = find_recipe("standard").with_options(width=240, height=160, steps=2, scales=1)
+NEIGHBORS = find_recipe("standard").with_options(width=320, height=224, steps=2, scales=1)
 
 pytestmark = [
     pytest.mark.filterwarnings("default::ResourceWarning"),
@@ -330,7 +328,7 @@ def test_a_command_whose_scheduler_is_gone_goes_on_from_its_checkpoint(
     monkeypatch.setattr("ortist.engine.engine.TILE", TILE)
     for name, pixels in zip(("photo.png", "painting.png"), pictures, strict=True):
         Image.fromarray(pixels).save(name)
-    options = "--recipe notebook --width 192 --height 160 --steps 4 --init content"
+    options = "--recipe notebook --width 256 --height 176 --steps 4 --init content"
     layers = "--style-layer conv1_1 --content-layer conv2_2 --threads 1 --quiet"
     command = f"stylize photo.png painting.png -o out.png {options} {layers}".split()
     with _Scheduler("dask", "worker", "--no-dashboard", "--no-nanny") as scheduler:
@@ -384,7 +382,7 @@ def test_what_all_tiles_share_is_sent_apart_from_them() -> None:
     columns, index = np.ones((2, 3), np.float32), np.zeros((4, 4), np.int32)
     targets: Mapping[str, Any] = {"a": _Lookup(columns, index), "b": columns}
     window = Window(0, 0, 4, 4)
-    piece = Piece(Tile(window, window), (4, 4), {}, targets)
+    piece = Piece(Tile(window, window, window), (4, 4), {}, targets)
     sent: Any = without_shared(piece).targets
     assert sent["a"].columns is None
     assert sent["a"].index is index
