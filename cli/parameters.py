@@ -86,7 +86,7 @@ ModelsFolder = Annotated[
 
 def memory_limit(text: str | None) -> float | None:
     """Return the bytes that ``--memory`` says; None for what there is."""
-    automatic = text is None or text.strip().lower() == "auto"
+    automatic = text is None or text.strip().lower() == "auto"  # as the help says
     return None if automatic else parse_bytes("--memory", text or "")
 
 

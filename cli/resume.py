@@ -18,6 +18,7 @@ from ortist.cli.streams import print_line
 from ortist.engine import InputError, Record, Run
 from ortist.engine.checkpoint import Checkpoint, read_checkpoint
 from ortist.engine.optimizer import part_of
+from ortist.engine.storage import LARGE_IN_FILES
 from ortist.models.json_values import Value
 
 
@@ -38,7 +39,7 @@ def resume(
     cluster goes on there, or on the one that is given.
     """
     interrupts.promise("the picture")
-    kept = read_checkpoint(checkpoint)
+    kept = read_checkpoint(checkpoint, LARGE_IN_FILES)
     label = f"checkpoint '{checkpoint}' is damaged"
     settings = Settings.from_value(Value(kept.settings, "", label, InputError))
     settings = replace(

@@ -91,8 +91,8 @@ class Engine:
             that the memory allows, if it does not allow all of the picture.
         cluster: who evaluates tiles, in place of this process: ``"local"``, processes on this
             machine; a scheduler of Dask, as ``"tls://host:8786"`` or a scheduler file; or a client
-            of ``distributed``. ``tile`` is then 512 by default, ``threads`` is of each worker, and
-            pictures are the same as without.
+            of ``distributed``. ``tile`` is then 512 by default, ``threads`` is of each worker and 1
+            by default, and pictures are the same as without.
 
     Raises:
         DeviceError: if the device cannot be used here.
@@ -116,8 +116,10 @@ class Engine:
         check_choice("kernel", kernel, KERNELS)
         self._kernel = kernel
         self._memory = checked_limit(memory)
-        if tile is None and cluster is not None:
-            tile = TILE
+        if cluster is not None:
+            tile, threads = TILE if tile is None else tile, threads or 1
+            if tile == 0:
+                raise InputError("cluster evaluates tiles, but tile is 0")
         self._tile = None if tile is None else checked_side(tile)
         self._pieces = pieces
         self._device = Device(device, threads)

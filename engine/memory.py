@@ -37,7 +37,8 @@ def parse_bytes(name: str, text: str) -> float:
     size = float(match[1]) * factor if match and factor else 0.0
     if not size:
         raise InputError(
-            f"{name} is {shown(text)}, accepted are sizes above 0 as 800MB, 2GB, 1.5GiB, and none"
+            f"{name} is {shown(text)}, accepted are sizes above 0 as 800MB, 2GB, 1.5GiB, none, and"
+            " auto"
         )
     return size
 
@@ -67,8 +68,8 @@ def check_memory(peak: int, limit: float | None, width: int, height: int) -> Non
         what = "there are" if limit is None else "accepted are"
         raise InputError(
             f"{width}x{height} pixels take some {peak / 1e9:.2f} GB of memory, {what}"
-            f" {most / 1e9:.2f} GB: take a smaller size or style scale, tiles (tile, --tile), or"
-            " another limit (memory, --memory)"
+            f" {most / 1e9:.2f} GB: take a smaller size or style scale, or another limit (memory,"
+            " --memory)"
         )
 
 

@@ -22,6 +22,8 @@ _GUIDED = 0.15
 """What each area with a mask adds to an evaluation, relative to one without."""
 _MEASURED = 0.58
 """What it takes to measure a picture, relative to an evaluation in its size."""
+_IN_TILES = 2.0
+"""What an evaluation in tiles takes, relative to one of the whole picture."""
 _SCALE = 0.35
 """Seconds that each scale takes to load graphs and to decompose covariances."""
 _ROWS = 8192, 4096
@@ -70,7 +72,7 @@ def predicted_seconds(
     balancing = effort.costs if options.normalize else 0
     total = 0.0
     for index, scale in enumerate(scales):
-        whole = each * (scale.pixels + fixed)
+        whole = each * (scale.pixels + fixed) * (_IN_TILES if scale.tile else 1)
         # Content, styles and, to look for matches, what was painted before.
         pictures = 1 + sum(effort.styles) + (matched and index > 0)
         steps = scale.steps + (balancing if index == 0 else 0)

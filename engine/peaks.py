@@ -112,9 +112,12 @@ def peak_bytes(
         own = _measured(_PEAKS, kernel, options, scale.pixels)
         return own + (remembered + guides) * scale.pixels
 
-    base, each = _MEASURING
-    measuring = 0.0 if any(scale.tile for scale in scales) else base + each * style_pixels
-    return round(max(measuring, *map(peak, scales)))
+    def measuring(scale: Scale) -> float:
+        base, each = _MEASURING
+        share = scale.pixels / scales[-1].pixels
+        return 0.0 if scale.tile else base + each * style_pixels * share
+
+    return round(max(*map(measuring, scales), *map(peak, scales)))
 
 
 def fitting_tile(limit: float, peak: Callable[[int], float]) -> int:

@@ -57,8 +57,8 @@ class Scale:
 
     @property
     def work(self) -> int:
-        """Pixels times evaluations, which time goes by."""
-        return self.pixels * self.steps
+        """Pixels times evaluations, which time goes by; those in tiles count twice."""
+        return self.pixels * self.steps * (2 if self.tile else 1)
 
 
 def plan_scales(width: int, height: int, options: Options) -> tuple[Scale, ...]:

@@ -28,11 +28,12 @@ class Storage:
             released, see :func:`release`. They are where Python's ``tempfile`` puts files, which
             the environment variable ``TMPDIR`` says.
         least: bytes from which on an array is in a file.
+        must: whether it may not be in memory instead if there is no file to be had.
     """
 
-    def __init__(self, mapped: bool = False, least: int = 1) -> None:
+    def __init__(self, mapped: bool = False, least: int = 1, must: bool = True) -> None:
         self.mapped = mapped
-        self._least = least
+        self._least, self._must = least, must
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Return an array; in files it is zero, in memory it is what happens to be there.
@@ -44,16 +45,12 @@ class Storage:
         if not self.mapped or size < self._least:
             return np.empty(shape, dtype)
         try:
-            with tempfile.TemporaryFile(prefix="ortist-") as file:
-                file.truncate(size)
-                # Else a full disk would end the process when something is written.
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)
-                memory = mmap.mmap(file.fileno(), size)
+            memory = _file(size)
         except (OSError, ValueError) as error:
+            if not self._must:
+                return np.empty(shape, dtype)
             raise OrtistError(
-                f"no file for {size / 1e9:.2f} GB in {tempfile.gettempdir()} (TMPDIR):"
-                f" {reason(error)}"
+                f"no temporary file of {size / 1e6:.0f} MB (TMPDIR): {reason(error)}"
             ) from error
         return np.frombuffer(memory, dtype).reshape(shape)
 
@@ -81,8 +78,18 @@ class Storage:
 
 IN_MEMORY = Storage()
 IN_FILES = Storage(mapped=True)
-LARGE_IN_FILES = Storage(mapped=True, least=1 << 26)
+LARGE_IN_FILES = Storage(mapped=True, least=1 << 26, must=False)
 """For what may be small, too."""
+
+
+def _file(size: int) -> mmap.mmap:
+    """Return a file of so many bytes that has no name."""
+    with tempfile.TemporaryFile(prefix="ortist-") as file:
+        file.truncate(size)
+        # Else a full disk would end the process when something is written.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        return mmap.mmap(file.fileno(), size)
 
 
 def release(*arrays: NDArray[Any]) -> None:

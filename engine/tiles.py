@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from ortist.export.costs.term import Part
 from ortist.models.errors import InputError, shown
-from ortist.models.layers import reach_of
+from ortist.models.layers import reach_of, stride_of
 
 GRID = 64
-"""What cores begin at multiples of, in pixels: there whole blocks of Winograd begin at layers of
-stride 16 too, so that their values are rounded the same in any tile."""
+"""What cores begin at multiples of, in pixels: four positions of the deepest layers."""
 _STEP = 16
 """What halos are multiples of: the stride of the deepest layers, so that poolings coincide."""
 
@@ -96,6 +95,8 @@ class Window:
 
 def _count(begin: int, end: int, side: int, overlap: int, inside: bool) -> float:
     """Return the share of one axis: of pairs where there is an overlap."""
+    if side <= overlap:
+        return 0.0  # there is no pair, and what is measured is no number
     last = end if inside else min(end + overlap, side)
     return (last - overlap - begin) / (side - overlap)
 
@@ -156,9 +157,12 @@ def checked_side(tile: Any) -> int:
 
 def halo_of(parts: Iterable[Part]) -> int:
     """Return how many pixels beside a core must be seen to measure parts of J in it."""
-    reaches = [reach_of(name) for part in parts for name in part.term.layers(part.layer)]
-    overlaps = [
-        max(max(pair) for pair in part.term.overlap.values()) for part in parts if part.term.overlap
-    ]
-    reach = max([*reaches, *overlaps], default=0)
+    reach = max(map(_reach, parts), default=0)
     return -(-reach // _STEP) * _STEP
+
+
+def _reach(part: Part) -> int:
+    """Return how many pixels beside a core what a part measures of it depends on."""
+    seen = max(reach_of(name) for name in part.term.layers(part.layer))
+    overlap = max((max(pair) for pair in part.term.overlap.values()), default=0)
+    return seen + overlap * stride_of(part.layer)

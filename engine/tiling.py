@@ -398,6 +398,8 @@ def measured_in_tiles(
     tiling: Tiling,
 ) -> dict[str, Tensor]:
     """Return what parts measure of a picture (1, 3, H, W), given its guides."""
+    if not parts:
+        return {}
     sums: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(()))
     maps: dict[str, Tensor] = {}
     height, width = picture.shape[2:]

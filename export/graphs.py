@@ -90,8 +90,10 @@ def measure_tile_graph(features: ModelProto, parts: Sequence[Part]) -> ModelProt
             for name, tensor in part.term.measure(*_of(builder, part)).items():
                 cut = _cut(builder, tensor, window, part.term.stride(part.layer, name))
                 statistics[f"{part.name}/{name}"] = cut
-        else:
+        elif tuple(part.term.layers(part.layer)) == (part.layer,):
             statistics |= _measured_within(builder, part, window)
+        else:
+            raise InputError(f"{part.name} looks at other layers: in tiles its term must be local")
     model, shapes = _with_statistics(builder, statistics)
     _check_sums(parts, shapes)
     return model

@@ -369,6 +369,35 @@ def test_scales_are_in_tiles_if_they_are_larger_than_one() -> None:
     assert [scale.tile for scale in in_tiles(scales, 0, 32)] == [0, 0, 0]
 
 
+class Wide(Contrast):
+    name = "wide"
+    overlap: ClassVar[Mapping[str, tuple[int, int]]] = {"square": (0, 2)}
+
+    def measure(self, b: GraphBuilder, activation: str) -> Mapping[str, str]:
+        after = b.op("Slice", activation, b.integers(2), b.integers(2**31), b.integers(3))
+        before = b.op("Slice", activation, b.integers(0), b.integers(-2), b.integers(3))
+        return {"square": mean_square(b, b.op("Sub", after, before))}
+
+
+def test_pairs_of_the_deepest_layer_are_seen_whole() -> None:
+    options = replace(GRAM, style_layers=(), content_layers=("conv1_1",), alpha=0, tv=0)
+    options = replace(options, terms={Wide(): ("conv4_1",)})
+    assert halo(options, scene(options, [])) == 48
+    assert_same(*evaluations(options, scene(options, [])), 1e-6)
+
+
+def test_terms_that_look_at_other_layers_must_be_local() -> None:
+    class Other(Contrast):
+        name = "other"
+
+        def layers(self, layer: str) -> tuple[str, ...]:
+            return (layer, "conv2_1")
+
+    options = replace(GRAM, terms={Other(): ("conv1_1",)})
+    with pytest.raises(InputError, match="other/conv1_1 looks at other layers"):
+        Engine("cpu", 1, tile=64).stylize(CONTENT, STYLE, options)
+
+
 def test_halos_follow_from_what_is_measured() -> None:
     options = [GRAM, replace(GRAM, style_layers=("conv1_1",), content_layers=()), NEIGHBORS]
     halos = [halo_of(weighted.part for weighted in weighted_parts(one)) for one in options]

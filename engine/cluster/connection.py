@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ortist.engine.graphs import Blueprint, Graphs
@@ -215,6 +216,9 @@ def _connected(where: Where, threads: int) -> tuple[Any, Callable[[], None]]:
             " pip install 'ortist[cluster]'"
         ) from error
     make = partial(Client, set_as_default=False)
+    if where.endswith(".json") and not Path(where).is_file():
+        # Dask would wait for it.
+        raise InputError(f"cluster: scheduler file '{where}' does not exist")
     try:
         if where == LOCAL:
             local = _local(LocalCluster, threads)

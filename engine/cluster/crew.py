@@ -85,6 +85,7 @@ class Flight:
         answer: what comes of it.
         begun: when it was sent.
         lost: how often its worker ended.
+        again: how often it took so long that another worker was asked.
     """
 
     index: int
@@ -94,6 +95,7 @@ class Flight:
     answer: Future[Any] | None = None
     begun: float = 0.0
     lost: int = 0
+    again: int = 0
 
 
 class Crew:
@@ -309,12 +311,14 @@ class _Round:
                 self._lose(flight)
             elif crew.size > 1 and self._is_slow(flight):
                 # The first to have it goes on, and counts as busy until it answers.
+                flight.again += 1
                 self._send(flight, but=flight.mate)
 
     def _is_slow(self, flight: Flight) -> bool:
         known = self._crew.slowest
         limit = max(SLOW_SECONDS, SLOW_FACTOR * known) if known else FIRST_SECONDS
-        return time.monotonic() - flight.begun > limit
+        # Longer each time: perhaps it takes all of them so long.
+        return time.monotonic() - flight.begun > limit * float(2**flight.again)
 
     def _lose(self, flight: Flight, error: Exception | None = None) -> None:
         """Take in that a worker has ended with a tile."""
