@@ -90,6 +90,15 @@ CASES = {
     "neighbors": NEIGHBORS,
     "content": replace(GRAM, style_layers=()),
 }
+RUN = Options(
+    size=300,
+    steps=6,
+    optimizer="lbfgs",
+    init="content",
+    scales=2,
+    content_layers=("conv2_2",),
+    style_layers=("conv1_1", "conv2_1"),
+)
 TOLERANCE = {"w2": 1e-3, "neighbors": 1e-4}
 """Of median errors. Roots of covariances magnify what rounding does to statistics, most where there
 are fewer positions than channels."""
@@ -183,10 +192,7 @@ def test_targets_measured_in_tiles_are_those_of_whole_pictures(case: str) -> Non
 
 
 def test_a_run_in_tiles_ends_as_one_of_the_whole_picture() -> None:
-    options = Options(size=200, steps=6, optimizer="lbfgs", init="content", scales=2)
-    whole, tiled = (
-        Engine("cpu", 2, tile=tile).stylize(CONTENT, STYLE, options) for tile in (0, 64)
-    )
+    whole, tiled = (Engine("cpu", 2, tile=tile).stylize(CONTENT, STYLE, RUN) for tile in (0, 64))
     assert [costs.total for costs in tiled.history] == pytest.approx(
         [costs.total for costs in whole.history], rel=1e-3
     )
@@ -395,7 +401,7 @@ def test_terms_that_look_at_other_layers_must_be_local() -> None:
 
     options = replace(GRAM, terms={Other(): ("conv1_1",)})
     with pytest.raises(InputError, match="other/conv1_1 looks at other layers"):
-        Engine("cpu", 1, tile=64).stylize(CONTENT, STYLE, options)
+        evaluations(options, scene(options, []))
 
 
 def test_halos_follow_from_what_is_measured() -> None:
@@ -434,8 +440,8 @@ def test_where_no_tile_is_small_enough_nothing_is_painted() -> None:
 
 
 def test_a_run_in_tiles_can_be_kept_and_goes_on_with_the_same_bytes() -> None:
-    options = Options(size=200, steps=6, optimizer="lbfgs", init="content", scales=2)
-    plan = Engine("cpu", 1, tile=64).plan(CONTENT, STYLE, options)
+    plan = Engine("cpu", 1, tile=64).plan(CONTENT, STYLE, RUN)
+    assert [scale.tile for scale in plan.scales] == [0, 64]
     whole, first, second = (plan.run() for _ in range(3))
     *_, last = whole
     for _ in range(5):
@@ -445,7 +451,7 @@ def test_a_run_in_tiles_can_be_kept_and_goes_on_with_the_same_bytes() -> None:
 
 
 def test_a_run_in_tiles_is_canceled_at_once() -> None:
-    run = Engine("cpu", 1, tile=64).iterate(CONTENT, STYLE, GRAM)
+    run = Engine("cpu", 1, tile=64).iterate(CONTENT, STYLE, replace(RUN, scales=1))
     next(run)
     run.cancel()
     with pytest.raises(CanceledError):
@@ -469,4 +475,4 @@ def test_terms_that_measure_maps_must_say_so() -> None:
 
     options = replace(GRAM, terms={Map(): ("conv1_1",)})
     with pytest.raises(InputError, match=r"map/conv1_1 .* local"):
-        Engine("cpu", 1, tile=64).stylize(CONTENT, STYLE, options)
+        evaluations(options, scene(options, []))
