@@ -72,7 +72,9 @@ def painted(steps: int, address: str | None) -> str:
     coarse = random.integers(0, 256, (2, 20, 24, 3), np.uint8)
     content, style = coarse.repeat(8, axis=1).repeat(8, axis=2)
     engine = Engine("cpu", threads=1, tile=64, cluster=address)
-    run = engine.iterate(content, style, Options(**{**vars(OPTIONS), "steps": steps}))
+    plan = engine.plan(content, style, Options(**{**vars(OPTIONS), "steps": steps}))
+    assert plan.tile, "it is painted whole, without the cluster"
+    run = plan.run()
     for step in run:
         if address:
             print(f"step {step.iteration} {step.seconds:.1f}", flush=True)

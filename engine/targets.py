@@ -19,7 +19,7 @@ from ortist.engine.scene import Scene, Style, shares_of
 from ortist.engine.sessions import Graph
 from ortist.engine.storage import IN_MEMORY, Storage, bands, blocks
 from ortist.export.costs import TERMS
-from ortist.export.costs.term import Matched, Part, Protected, Target
+from ortist.export.costs.term import Lookup, Matched, Part, Protected, Target
 from ortist.models.interface import TARGET
 from ortist.models.layers import IMAGE
 
@@ -170,7 +170,9 @@ def settle_targets(
         for part in matched:
             settled[part] = _matched(part, scene, options, (seen, sought), styled)
     targets = {
-        f"{TARGET}/{part.name}/{name}": value
+        f"{TARGET}/{part.name}/{name}": (
+            value if isinstance(value, Lookup) else np.asarray(value, np.float32)
+        )
         for part, own in settled.items()
         for name, value in own.items()
     }

@@ -618,7 +618,9 @@ def test_the_machine_is_told_to_the_engine(ortist: Ortist, monkeypatch: pytest.M
     machine += ("--memory", "9GB", "--tile", "256")
     assert ortist(*RUN, "--steps", "1", *machine).code == 0
     assert ortist(*GRID, "--vary", "steps=1", *machine).code == 0
-    assert told == [("cpu", 1, Path(models), "direct", {"memory": 9e9, "tile": 256})] * 2
+    machine_told = ("cpu", 1, Path(models), "direct")
+    more = {"memory": 9e9, "tile": 256}
+    assert told == [(*machine_told, {**more, "cluster": None}), (*machine_told, more)]
 
 
 def test_cells_say_what_they_are_not() -> None:

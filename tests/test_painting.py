@@ -186,7 +186,7 @@ def test_graphs_of_all_scales_are_found_before_the_first_step(
 ) -> None:
     shutil.copytree(str(resources.files("ortist.models")), tmp_path / "models")
     (tmp_path / "models" / "vgg19-average-gradient-gram-winograd4.onnx").write_bytes(b"")
-    monkeypatch.setattr("ortist.engine.engine.WINOGRAD_MIN_PIXELS", 24 * 32)
+    monkeypatch.setattr("ortist.engine.graphs.WINOGRAD_MIN_PIXELS", 24 * 32)
     damaged = Engine("cpu", 1, tmp_path / "models")
     with pytest.raises(ArtifactError, match=r"gradient-gram-winograd4\.onnx is corrupt"):
         damaged.iterate(CONTENT, STYLE, replace(SHORT, scales=2))

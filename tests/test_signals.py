@@ -101,7 +101,7 @@ def evaluate(*_):
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 Fused.__call__ = evaluate
 begin = Run.__init__
-Run.__init__ = lambda run, *given: begin(run, *given[:-1], lambda: os._exit(7))
+Run.__init__ = lambda run, *given: begin(run, *given[:6], lambda: os._exit(7), *given[7:])
 """
 
 
