@@ -22,8 +22,7 @@ from typing import Any
 from ortist.engine import Engine, Options, find_recipe
 from ortist.engine.objective import Evaluation, Objective, weighted_parts
 from ortist.engine.tiles import halo_of
-from ortist.engine.tiling import divided
-from ortist.export.costs.term import Part
+from ortist.export.costs.term import Part, divided
 from ortist.models.layers import channels_of
 
 

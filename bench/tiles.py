@@ -95,7 +95,7 @@ def summary(ones: Sequence[Row], base: Sequence[Row] | None) -> Row:
         **ones[0],
         "megapixels": ones[0]["width"] * ones[0]["height"] / 1e6,
         "tiles": len(tiles),
-        "crop_megapixels": sum(map(crop_pixels, tiles)) / 1e6,
+        "crop_megapixels": sum(tile.crop.pixels for tile in tiles) / 1e6,
         "seconds": median(every),
         "fastest": min(every),
         "slowest": max(every),
@@ -105,11 +105,6 @@ def summary(ones: Sequence[Row], base: Sequence[Row] | None) -> Row:
         "loopback": median(one["loopback"] for one in ones),
         "traffic": traffic(tiles, ones[0]["statistics"], ones[0]["workers"]),
     }
-
-
-def crop_pixels(tile: Tile) -> int:
-    """Return how many pixels the crop of a tile has."""
-    return tile.crop.height * tile.crop.width
 
 
 def tiles_of(row: Row) -> Sequence[Tile]:
@@ -129,10 +124,10 @@ def traffic(tiles: Sequence[Tile], statistics: int, workers: int) -> dict[str, i
         return {}
     pixel = 3 * np.dtype(np.float32).itemsize
     return {
-        "crops": 2 * pixel * sum(map(crop_pixels, tiles)),
+        "crops": 2 * pixel * sum(tile.crop.pixels for tile in tiles),
         "statistics": len(tiles) * statistics * np.dtype(np.float64).itemsize,
         "slopes": min(workers, len(tiles)) * statistics * np.dtype(np.float32).itemsize,
-        "gradient": pixel * sum(tile.core.height * tile.core.width for tile in tiles),
+        "gradient": pixel * sum(tile.core.pixels for tile in tiles),
     }
 
 
@@ -149,7 +144,7 @@ def estimate(row: Row, efficiency: float, optimizer: float, machines: int) -> Ro
     tiles = tiles_of({**row, "width": width, "height": height})
     most = math.ceil(len(tiles) / machines)
     each = row["seconds"] / row["crop_megapixels"] / efficiency
-    computing = math.ceil(most / CORES) * max(map(crop_pixels, tiles)) / 1e6 * each
+    computing = math.ceil(most / CORES) * max(tile.crop.pixels for tile in tiles) / 1e6 * each
     sent = sum(traffic(tiles, row["statistics"], machines * CORES).values())
     own = optimizer * width * height / 1e6
     found = {

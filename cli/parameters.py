@@ -86,8 +86,9 @@ ModelsFolder = Annotated[
 
 def memory_limit(text: str | None) -> float | None:
     """Return the bytes that ``--memory`` says; None for what there is."""
-    automatic = text is None or text.strip().lower() == "auto"  # as the help says
-    return None if automatic else parse_bytes("--memory", text or "")
+    if text is None or text.strip().lower() == "auto":
+        return None
+    return parse_bytes("--memory", text)
 
 
 def takes_options_and_files(command: Callable[..., None]) -> Callable[..., None]:

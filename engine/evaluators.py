@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from ortist.engine.optimizer import Tensor
 from ortist.engine.sessions import Graph
 from ortist.models.interface import COSTS, GRADIENT, WEIGHTS
 from ortist.models.layers import IMAGE
+
+T = TypeVar("T")
 
 
 class Fused:
@@ -25,7 +28,7 @@ class Fused:
     def __init__(self, graph: Graph, constants: Mapping[str, Tensor], like: Tensor) -> None:
         self._graph = graph
         # Placed once, so that on a GPU just the picture and its gradient travel.
-        self._given = graph.placed({**_taken(graph, constants), **graph.layout({IMAGE: like})})
+        self._given = graph.placed({**taken(graph, constants), **graph.layout({IMAGE: like})})
 
     def __call__(
         self, pixels: Tensor, weights: NDArray[np.float32]
@@ -57,9 +60,9 @@ class Pieces:
     ) -> None:
         self._measure, self._compare, self._pullback = measure, compare, pullback
         self._statistics = [name for name in measure.outputs if name in compare.inputs]
-        self._targets = compare.placed(_taken(compare, constants))
+        self._targets = compare.placed(taken(compare, constants))
         self._given = [
-            graph.placed({**_taken(graph, constants), **graph.layout({IMAGE: like})})
+            graph.placed({**taken(graph, constants), **graph.layout({IMAGE: like})})
             for graph in (measure, pullback)
         ]
 
@@ -72,10 +75,10 @@ class Pieces:
         feeds = {**statistics, **self._targets, WEIGHTS: weights}
         compared = self._compare.run(self._compare.outputs, feeds)
         costs = compared.pop(COSTS)
-        slopes = _taken(self._pullback, compared)
+        slopes = taken(self._pullback, compared)
         return costs, self._pullback.run([GRADIENT], {**to_pull_back, **slopes})[GRADIENT]
 
 
-def _taken(graph: Graph, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def taken(graph: Graph, values: Mapping[str, T]) -> dict[str, T]:
     """Return what of it the graph takes: terms need not compare all that they measure."""
     return {name: value for name, value in values.items() if name in graph.inputs}

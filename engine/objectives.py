@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 from ortist.engine.artifacts import Choice
 from ortist.engine.background import in_background
@@ -25,13 +26,13 @@ from ortist.engine.tiling import (
     TilePieces,
     Tiling,
     Workers,
-    divided,
     look_alone,
     measured_in_tiles,
 )
-from ortist.export.costs.term import Part, Target
+from ortist.export.costs.term import Part, Target, divided
 from ortist.models.keys import Kind
 
+T = TypeVar("T")
 FUSED: tuple[Kind, ...] = ("gradient",)
 PIECES: tuple[Kind, ...] = ("compare", "pullback")
 TILES: tuple[Kind, ...] = ("measure_tile", "pullback_tile")
@@ -175,11 +176,15 @@ class _InTiles:
 
     def load(self) -> None:
         """Load what it is evaluated by."""
-        pixels, j = self._tiling.crop_pixels, self._choices.j
-        measure, pullback = (self._get(kind, j, pixels) for kind in TILES)
-        near = self._get("compare", _only(j, self._near), pixels) if self._near else None
-        self._bench = Bench(measure, pullback, near, j.parts)
+        self._bench = Bench(*self._made(self._get), self._choices.j.parts)
         self._load_compare()
+
+    def _made(self, make: Callable[[Kind, Choice, int], T]) -> tuple[T, T, T | None]:
+        """Return what is made of the graphs that a bench takes."""
+        pixels, j = self._tiling.crop_pixels, self._choices.j
+        measure, pullback = (make(kind, j, pixels) for kind in TILES)
+        compare = make("compare", _only(j, self._near), pixels) if self._near else None
+        return measure, pullback, compare
 
     def _load_compare(self) -> None:
         # Variation is always among these.
@@ -235,12 +240,8 @@ class _OnCluster(_InTiles):
         return self._ending.requested
 
     def _workers(self, pieces: Sequence[Piece], constants: Mapping[str, Target]) -> Workers:
-        graphs = self._graphs
-        pixels, j = self._tiling.crop_pixels, self._choices.j
-        measure, pullback = (graphs.blueprint(kind, j, pixels) for kind in TILES)
-        near = _only(j, self._near)
-        compare = graphs.blueprint("compare", near, pixels) if self._near else None
-        post = self._cluster.post(graphs, (measure, pullback, compare), j.parts, constants)
+        blueprints = self._made(self._graphs.blueprint)
+        post = self._cluster.post(self._graphs, blueprints, self._choices.j.parts, constants)
         return self._cluster.crew(post, pieces, self._canceled)
 
 

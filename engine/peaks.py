@@ -48,15 +48,13 @@ _PEAKS: Peaks = {
 Measured of the recipes loose and standard with two threads, less what L-BFGS remembers. They rise
 in jumps: the runtime takes memory in pieces that double.
 """
+_GRAM_TILES = {
+    147_456: 621, 262_144: 811, 409_600: 947, 589_824: 1474, 802_816: 1480, 1_048_576: 2537,
+    1_327_104: 2713, 1_638_400: 2720, 1_982_464: 3600, 2_359_296: 5300, 3_686_400: 5600,
+}  # fmt: skip
 _TILE_PEAKS: Peaks = {
-    ("winograd", "gram"): {
-        147_456: 621, 262_144: 811, 409_600: 947, 589_824: 1474, 802_816: 1480, 1_048_576: 2537,
-        1_327_104: 2713, 1_638_400: 2720, 1_982_464: 3600, 2_359_296: 5300, 3_686_400: 5600,
-    },
-    ("winograd", "w2"): {
-        147_456: 624, 262_144: 811, 409_600: 947, 589_824: 1474, 802_816: 1480, 1_048_576: 2537,
-        1_327_104: 2713, 1_638_400: 2720, 1_982_464: 3600, 2_359_296: 5300, 3_686_400: 5600,
-    },
+    ("winograd", "gram"): _GRAM_TILES,
+    ("winograd", "w2"): {**_GRAM_TILES, 147_456: 624},
     ("winograd", "neighbors"): {
         147_456: 628, 262_144: 1011, 409_600: 1389, 589_824: 1938, 802_816: 2600, 1_048_576: 3751,
         1_327_104: 4292, 1_638_400: 5976, 1_982_464: 6010, 2_359_296: 8600, 3_686_400: 11000,
@@ -104,7 +102,7 @@ def peak_bytes(
         kernel = "winograd" if block_at(scale.pixels) else "direct"
         if scale.tile:
             largest, *_ = cut(scale.height, scale.width, scale.tile, halo)
-            crop = largest.crop.height * largest.crop.width
+            crop = largest.crop.pixels
             own = _measured(_TILE_PEAKS, kernel, options, crop) + guides * crop
             base, each = _IN_TILES
             return own + base + each * max(scale.pixels, style_pixels)

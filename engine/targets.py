@@ -208,10 +208,15 @@ def measured(
     graph: Graph, parts: Sequence[Part], picture: Tensor, guides: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return what parts measure of a whole picture, given the guides that the graph takes."""
-    prefixes = tuple(f"{part.name}/" for part in parts)
-    names = [name for name in graph.outputs if name.startswith(prefixes)]
+    names = statistics_of(graph, parts)
     image = {IMAGE: picture}
     return graph.run(names, {**image, **graph.layout(image), **guides}) if names else {}
+
+
+def statistics_of(graph: Graph, parts: Sequence[Part]) -> list[str]:
+    """Return the outputs of a graph that parts measure."""
+    prefixes = tuple(f"{part.name}/" for part in parts)
+    return [name for name in graph.outputs if name.startswith(prefixes)]
 
 
 def _weighted(

@@ -39,6 +39,11 @@ class Window:
         """Columns."""
         return self.right - self.left
 
+    @property
+    def pixels(self) -> int:
+        """Rows times columns."""
+        return self.height * self.width
+
     def grown(self, pixels: int, height: int, width: int) -> Window:
         """Return it with so many pixels on each side, within a picture of that size."""
         return Window(
@@ -134,7 +139,7 @@ def cut(height: int, width: int, side: int, halo: int) -> tuple[Tile, ...]:
     tiles = [
         Tile(core, *(core.grown(times * halo, height, width) for times in (1, 2))) for core in cores
     ]
-    return tuple(sorted(tiles, key=lambda tile: -tile.crop.height * tile.crop.width))
+    return tuple(sorted(tiles, key=lambda tile: -tile.crop.pixels))
 
 
 def _edges(length: int, side: int) -> Sequence[int]:

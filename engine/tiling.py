@@ -9,7 +9,6 @@ or when each is computed.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -17,16 +16,18 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ortist.engine.evaluators import taken
 from ortist.engine.optimizer import Tensor
 from ortist.engine.sessions import Graph
 from ortist.engine.storage import Storage, release
-from ortist.engine.targets import as_arrays
+from ortist.engine.targets import as_arrays, statistics_of
 from ortist.engine.tiles import Tile, crop_pixels, cut
-from ortist.export.costs.term import Part, Target, window_of
+from ortist.export.costs.term import Part, Target, divided, window_of
 from ortist.models.interface import COSTS, GRADIENT, SLOPE, TARGET, WEIGHTS, WINDOW
 from ortist.models.layers import IMAGE, stride_of
 
 Sums = Mapping[str, NDArray[np.float64]]
+_TARGET = f"{TARGET}/"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Piece:
             return 1.0  # its weights are those of the picture
         names = [statistic]
         if part.term.local:
-            names = list(_own_targets(part, self.targets)) or names
+            names = list(part.own(self.targets, _TARGET)) or names
         stride = max(part.term.stride(part.layer, name) for name in names)
         overlap = part.term.overlap.get(statistic, (0, 0))
         window = self.tile.crop if crop else self.tile.core
@@ -135,12 +136,7 @@ class Bench:
     def measure(self, piece: Piece, pixels: Tensor, last: bool = False) -> Measured:
         """Return what a tile adds; arguments are those of :meth:`look`."""
         found = self.look((*self._far, *self._near), piece, pixels, last)
-        sums: dict[str, NDArray[np.float64]] = {}
-        for part in self._far:
-            for name, value in part.own(found).items():
-                share = piece.share(part, name)
-                sums[f"{part.name}/{name}"] = share * value.astype(np.float64)
-        return Measured(sums, self._costs(piece, found))
+        return Measured(_added(piece, self._far, found), self._costs(piece, found))
 
     def pull_back(
         self,
@@ -169,8 +165,7 @@ class Bench:
         shares = [piece.share(part, crop=True) for part in self._near]
         feeds[WEIGHTS] = (weights * shares).astype(pixels.dtype)
         feeds |= self._pullback.layout({IMAGE: pixels})
-        taken = {name: value for name, value in feeds.items() if name in self._pullback.inputs}
-        gradient = self._pullback.run([GRADIENT], taken, last)[GRADIENT]
+        gradient = self._pullback.run([GRADIENT], taken(self._pullback, feeds), last)[GRADIENT]
         found: Tensor = piece.tile.core.within(crop).of(gradient)
         return found
 
@@ -183,9 +178,9 @@ class Bench:
         for part in self._near:
             for name, value in part.own(found).items():
                 feeds[f"{part.name}/{name}"] = value
-            for name, value in _own_targets(part, piece.targets).items():
+            for name, target in part.own(piece.targets, _TARGET).items():
                 stride = part.term.stride(part.layer, name)
-                feeds[f"{TARGET}/{part.name}/{name}"] = core.of(value, stride)
+                feeds[f"{_TARGET}{part.name}/{name}"] = core.of(target, stride)
         kind = next(iter(feeds.values())).dtype
         feeds[WEIGHTS] = np.ones(len(self._near), kind)
         costs = self._compare.run([COSTS], feeds)[COSTS]
@@ -206,8 +201,8 @@ def look_alone(bench: Bench) -> Look:
     def look(
         parts: Sequence[Part], pieces: Sequence[Piece], pixels: Iterable[Tensor]
     ) -> Iterator[dict[str, Tensor]]:
-        for index, crop in enumerate(pixels, start=1):
-            yield bench.look(parts, pieces[index - 1], crop, index == len(pieces))
+        for piece, crop, last in _in_turn(pieces, pixels):
+            yield bench.look(parts, piece, crop, last)
 
     return look
 
@@ -240,9 +235,8 @@ class Alone:
 
     def measure(self, pixels: Iterable[Tensor]) -> Iterator[Measured]:
         """Yield what each tile adds, given the pixels of all crops."""
-        for index, crop in enumerate(pixels, start=1):
-            last = index == len(self._pieces)
-            yield self._bench.measure(self._pieces[index - 1], crop, last)
+        for piece, crop, last in _in_turn(self._pieces, pixels):
+            yield self._bench.measure(piece, crop, last)
 
     def pull_back(
         self,
@@ -251,9 +245,16 @@ class Alone:
         weights: NDArray[np.float64],
     ) -> Iterator[Tensor]:
         """Yield dJ/dpixels of each core."""
-        for index, crop in enumerate(pixels, start=1):
-            last = index == len(self._pieces)
-            yield self._bench.pull_back(self._pieces[index - 1], crop, slopes, weights, last)
+        for piece, crop, last in _in_turn(self._pieces, pixels):
+            yield self._bench.pull_back(piece, crop, slopes, weights, last)
+
+
+def _in_turn(
+    pieces: Sequence[Piece], pixels: Iterable[Tensor]
+) -> Iterator[tuple[Piece, Tensor, bool]]:
+    """Yield each tile, the pixels of its crop, and whether it is the last."""
+    for index, crop in enumerate(pixels, start=1):
+        yield pieces[index - 1], crop, index == len(pieces)
 
 
 class TilePieces(Sequence[Piece]):
@@ -275,10 +276,10 @@ class TilePieces(Sequence[Piece]):
     ) -> None:
         self._tiles, self._size, self._constants = tiles, size, constants
         self._strides = {
-            f"{TARGET}/{part.name}/{name}": part.term.stride(part.layer, name)
+            f"{_TARGET}{part.name}/{name}": part.term.stride(part.layer, name)
             for part in parts
             if part.term.local
-            for name in _own_targets(part, constants)
+            for name in part.own(constants, _TARGET)
         }
         self._guides = {part.roots: stride_of(part.layer) for part in parts if part.guide}
 
@@ -322,8 +323,7 @@ class Tiled:
     ) -> None:
         self._workers, self._compare = workers, compare
         self._parts, self._tiles, self._storage = parts, tiles, storage
-        taken = {name: value for name, value in constants.items() if name in compare.inputs}
-        self._targets = compare.placed(as_arrays(taken))
+        self._targets = compare.placed(as_arrays(taken(compare, constants)))
         self._local = np.array([part.term.local for part in parts], bool)
 
     def __call__(
@@ -332,15 +332,13 @@ class Tiled:
         """Return the costs, float32 (n,), and dJ/dpixels."""
         costs = np.zeros(len(self._parts))
         totals: dict[str, NDArray[np.float64]] = {}
-        for measured in self._workers.measure(self._crops(pixels)):
+        for measured in self._workers.measure(_crops(pixels, self._tiles)):
             costs[self._local] += measured.costs
-            for name, value in measured.sums.items():
-                totals[name] = totals[name] + value if name in totals else value
+            _add(totals, measured.sums)
         kind = pixels.dtype
         feeds: dict[str, Any] = {name: value.astype(kind) for name, value in totals.items()}
         feeds |= {**self._targets, WEIGHTS: weights[~self._local]}
-        taken = {name: value for name, value in feeds.items() if name in self._compare.inputs}
-        compared = self._compare.run(self._compare.outputs, taken)
+        compared = self._compare.run(self._compare.outputs, taken(self._compare, feeds))
         costs[~self._local] = compared.pop(COSTS)
         slopes = {name.removeprefix(f"{SLOPE}/"): value for name, value in compared.items()}
         return costs.astype(kind), self._pulled_back(pixels, slopes, weights)
@@ -350,22 +348,11 @@ class Tiled:
     ) -> Tensor:
         gradient = self._storage.empty(pixels.shape, pixels.dtype)
         near = weights[self._local].astype(np.float64)
-        found = self._workers.pull_back(self._crops(pixels), slopes, near)
+        found = self._workers.pull_back(_crops(pixels, self._tiles), slopes, near)
         for tile, values in zip(self._tiles, found, strict=True):
             gradient[tile.core.slices()] = values
             release(gradient)
         return gradient
-
-    def _crops(self, pixels: Tensor) -> Iterator[Tensor]:
-        for tile in self._tiles:
-            yield np.ascontiguousarray(tile.crop.of(pixels))
-            release(pixels)
-
-
-def divided(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
-    """Return parts that are local, and all others."""
-    near = [part for part in parts if part.term.local]
-    return near, [part for part in parts if not part.term.local]
 
 
 def measured_tile(
@@ -378,8 +365,7 @@ def measured_tile(
 ) -> dict[str, Tensor]:
     """Return what parts measure of a tile's core, given pixels and guides of what it sees."""
     core = tile.core.within(tile.seen)
-    prefixes = tuple(f"{part.name}/" for part in parts)
-    names = [name for name in graph.outputs if name.startswith(prefixes)]
+    names = statistics_of(graph, parts)
     pixels = np.ascontiguousarray(pixels)
     feeds: dict[str, Any] = {IMAGE: pixels, WINDOW: core.array()}
     for part in parts:
@@ -400,46 +386,56 @@ def measured_in_tiles(
     """Return what parts measure of a picture (1, 3, H, W), given its guides."""
     if not parts:
         return {}
-    sums: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(()))
+    near, far = divided(parts)
+    sums: dict[str, NDArray[np.float64]] = {}
     maps: dict[str, Tensor] = {}
-    height, width = picture.shape[2:]
     tiles = tiling.tiles(picture)
-    strides_of = {part.roots: stride_of(part.layer) for part in parts if part.guide}
-    pieces = [
-        Piece(
-            tile,
-            (height, width),
-            {name: tile.crop.of(guides[name], stride) for name, stride in strides_of.items()},
-            {},
-        )
-        for tile in tiles
-    ]
-    crops = (np.ascontiguousarray(tile.crop.of(picture)) for tile in tiles)
-    for piece, found in zip(pieces, look(parts, pieces, crops), strict=True):
-        tile = piece.tile
-        for part in parts:
-            values = part.own(found)
-            strides = {name: part.term.stride(part.layer, name) for name in values}
-            for name, value in values.items():
-                title, stride = f"{part.name}/{name}", strides[name]
-                if not part.term.local:
-                    share = piece.share(part, name)
-                    sums[title] = sums[title] + share * value.astype(np.float64)
-                    continue
-                if title not in maps:
-                    # All maps of a term end where its coarsest one does.
-                    coarse = max(strides.values())
-                    sides = [side // coarse * (coarse // stride) for side in (height, width)]
-                    maps[title] = tiling.storage.empty((*value.shape[:2], *sides))
-                maps[title][tile.core.slices(stride)] = value
-        release(picture, *maps.values())
+    pieces = TilePieces(tiles, picture.shape[2:], parts, guides)
+    looked = look(parts, pieces, _crops(picture, tiles))
+    for piece, found in zip(pieces, looked, strict=True):
+        _add(sums, _added(piece, far, found))
+        for part in near:
+            _place(maps, part, piece, part.own(found), tiling.storage)
+        release(*maps.values())
     return {**{name: value.astype(np.float32) for name, value in sums.items()}, **maps}
 
 
-def _own_targets(part: Part, values: Mapping[str, Any]) -> dict[str, Any]:
-    prefix = f"{TARGET}/{part.name}/"
+def _crops(pixels: Tensor, tiles: Iterable[Tile]) -> Iterator[Tensor]:
+    for tile in tiles:
+        yield np.ascontiguousarray(tile.crop.of(pixels))
+        release(pixels)
+
+
+def _added(
+    piece: Piece, parts: Sequence[Part], found: Mapping[str, Tensor]
+) -> dict[str, NDArray[np.float64]]:
+    """Return what a tile's core, of which that was found, adds to the sums of the picture."""
     return {
-        name.removeprefix(prefix): value
-        for name, value in values.items()
-        if name.startswith(prefix)
+        f"{part.name}/{name}": piece.share(part, name) * value.astype(np.float64)
+        for part in parts
+        for name, value in part.own(found).items()
     }
+
+
+def _add(totals: dict[str, NDArray[np.float64]], sums: Sums) -> None:
+    for name, value in sums.items():
+        totals[name] = totals[name] + value if name in totals else value
+
+
+def _place(
+    maps: dict[str, Tensor],
+    part: Part,
+    piece: Piece,
+    values: Mapping[str, Tensor],
+    storage: Storage,
+) -> None:
+    """Put what a part measures of a tile's core into the maps of the picture."""
+    strides = {name: part.term.stride(part.layer, name) for name in values}
+    # All maps of a term end where its coarsest one does.
+    coarse = max(strides.values(), default=1)
+    for name, value in values.items():
+        title, stride = f"{part.name}/{name}", strides[name]
+        if title not in maps:
+            sides = [side // coarse * (coarse // stride) for side in piece.size]
+            maps[title] = storage.empty((*value.shape[:2], *sides))
+        maps[title][piece.tile.core.slices(stride)] = value

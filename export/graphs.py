@@ -21,7 +21,7 @@ from typing import Any
 from onnx import ModelProto, TensorProto, helper
 
 from ortist.export.builder import GraphBuilder, prune
-from ortist.export.costs.term import Part, Shape
+from ortist.export.costs.term import Part, Shape, divided
 from ortist.export.differentiate import depends, differentiate, vjp
 from ortist.export.lowering import lower
 from ortist.export.operators import expand
@@ -117,8 +117,7 @@ def pullback_tile_graph(features: ModelProto, parts: Sequence[Part]) -> ModelPro
     are the targets, and ``weights``, float32 (number of these,). Output: ``gradient``, of Σ ⟨slope,
     statistic⟩ + Σ weight·cost, shaped as ``image``.
     """
-    near = [part for part in parts if part.term.local]
-    far = [part for part in parts if not part.term.local]
+    near, far = divided(parts)
     _, shapes = _measuring(features, parts)
     far_shapes = {
         f"{part.name}/{name}": shape for part in far for name, shape in part.own(shapes).items()

@@ -26,10 +26,10 @@ from ortist.engine.scene import Scene
 from ortist.engine.storage import IN_FILES, IN_MEMORY
 from ortist.engine.targets import as_arrays, settle_targets
 from ortist.engine.tiles import GRID, Window, crop_pixels, cut, halo_of
-from ortist.engine.tiling import Alone, Bench, Tiled, TilePieces, Tiling, divided
+from ortist.engine.tiling import Alone, Bench, Tiled, TilePieces, Tiling
 from ortist.export.builder import GraphBuilder
 from ortist.export.costs import TERMS
-from ortist.export.costs.term import Comparison, Part, Target, Term, mean_square
+from ortist.export.costs.term import Comparison, Part, Target, Term, divided, mean_square
 from ortist.export.graphs import derive
 from ortist.models.errors import CanceledError
 from ortist.models.keys import Kind

@@ -12,7 +12,7 @@ from ortist.engine.artifacts import Artifacts
 from ortist.engine.engine import Engine
 from ortist.engine.options import Options
 from ortist.engine.record import installed_versions
-from ortist.engine.workers import KEPT_STYLES, Failed, Painted, Setup, attempted
+from ortist.engine.workers import Failed, Painted, Setup, attempted
 from ortist.models.errors import DeviceError
 
 
@@ -58,13 +58,4 @@ def _painted(setup: Setup, errand: Errand) -> Painted:
 @lru_cache(1)
 def _engine(setup: Setup) -> tuple[Engine, dict[str, str]]:
     """Return the engine of this process, and what its pictures are computed with."""
-    engine = Engine(
-        setup.device,
-        setup.threads,
-        setup.models,
-        setup.kernel,
-        kept_styles=KEPT_STYLES,
-        memory=setup.memory,
-        tile=setup.tile,
-    )
-    return engine, {**installed_versions(), "models": Artifacts(setup.models).digest}
+    return setup.engine(), {**installed_versions(), "models": Artifacts(setup.models).digest}

@@ -255,14 +255,20 @@ class Part(NamedTuple):
         """What the graph's input is called that has the roots of its weights: see ``guide``."""
         return f"{GUIDE}/{self.layer}@{self.guide}"
 
-    def own(self, values: Mapping[str, T]) -> dict[str, T]:
-        """Return what belongs to it of ``<part>/<name>`` to values, by the names alone."""
-        prefix = f"{self.name}/"
+    def own(self, values: Mapping[str, T], prefix: str = "") -> dict[str, T]:
+        """Return what belongs to it of ``<prefix><part>/<name>`` to values, by the names alone."""
+        prefix += f"{self.name}/"
         return {
             name.removeprefix(prefix): value
             for name, value in values.items()
             if name.startswith(prefix)
         }
+
+
+def divided(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
+    """Return parts that are local, and all others."""
+    near = [part for part in parts if part.term.local]
+    return near, [part for part in parts if not part.term.local]
 
 
 def unrolled(b: GraphBuilder, activation: str) -> str:
