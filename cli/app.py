@@ -17,6 +17,7 @@ from ortist.cli.info import info
 from ortist.cli.interrupt import interrupts
 from ortist.cli.recipes import recipes
 from ortist.cli.resume import resume
+from ortist.cli.serve import serve
 from ortist.cli.streams import print_error, print_line
 from ortist.cli.stylize import stylize
 from ortist.engine import OrtistError
@@ -35,6 +36,7 @@ app.command()(resume)
 app.command()(batch)
 app.command()(grid)
 app.command()(compare)
+app.command()(serve)
 app.command()(recipes)
 app.command()(info)
 app.command()(export)

@@ -21,7 +21,7 @@ INTERRUPTED = 130
 """Exit code of a process that Ctrl-C ended: 128 + SIGINT."""
 # Ctrl-C, a service or scheduler that ends a process, and a terminal that goes away; Windows has no
 # SIGHUP.
-_SIGNALS = [
+SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGTERM") if hasattr(signal, name)
 ]
 _PATIENCE_MS = 1000
@@ -78,7 +78,7 @@ class Interrupts:
         """Take over the signals, but for those that the process was told to ignore (nohup)."""
         self._installed = True
         sys.unraisablehook = _unraisable
-        for number in _SIGNALS:
+        for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
 

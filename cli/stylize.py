@@ -11,7 +11,6 @@ import typer
 
 from ortist.cli.interrupt import interrupts
 from ortist.cli.like import Earlier
-from ortist.cli.outputs.checkpoint import SECONDS
 from ortist.cli.outputs.file import OutputFile
 from ortist.cli.painting import paint
 from ortist.cli.parameters import (
@@ -34,6 +33,7 @@ from ortist.cli.settings import Settings, pictures_of
 from ortist.cli.sources import Sources, parse_regions
 from ortist.cli.streams import print_line
 from ortist.engine import InputError
+from ortist.engine.checkpoint import SECONDS
 from ortist.engine.graphs import KERNELS
 from ortist.engine.images import OUTPUT_EXTENSIONS
 from ortist.engine.recipes import DEFAULT_RECIPE, RECIPES, find_recipe

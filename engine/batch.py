@@ -14,12 +14,15 @@ from ortist.engine.images import PLAIN, Encoding, check_output, write_image
 from ortist.engine.jobs import Job
 from ortist.engine.ledger import Ledger
 from ortist.engine.memory import available_bytes, check_memory
+from ortist.engine.processes import ready
 from ortist.engine.record import Record, with_record
-from ortist.engine.workers import Failed, Needs, Painted, Progress, Setup, Worker, ready
+from ortist.engine.workers import Failed, Needs, Painted, Progress, Setup, Worker
 from ortist.models.errors import InputError, printable
 from ortist.models.files import reason
 
 Status: TypeAlias = Literal["done", "skipped", "failed", "open"]
+_PATIENCE = 0.2
+"""Seconds between questions whether to stop."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,7 @@ class _Floor:
                 self._hand_out(most)
                 if not any(worker.job for worker in self._workers):
                     break
-                for worker in ready(self._workers):
+                for worker in ready(self._workers, _PATIENCE):
                     self._hear(worker)
                 self._grant()
         finally:

@@ -6,8 +6,10 @@ import json
 import math
 import os
 import struct
+import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -15,13 +17,21 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ortist.engine.follow import Observer
 from ortist.engine.optimizer import State, part_of
 from ortist.engine.record import Record
+from ortist.engine.results import Painting, Step
+from ortist.engine.run import Run
 from ortist.engine.storage import BLOCK, IN_MEMORY, Storage, blocks, parts
 from ortist.models.errors import InputError
 from ortist.models.files import open_regular, reason, whole_file
 from ortist.models.json_values import Value, parse_json
 
+SECONDS = 30.0
+"""Between checkpoints, unless steps are told.
+
+No more is lost, and writing, a fraction of a second for most pictures, takes next to no time of it.
+"""
 MAX_ARRAYS = 1000
 MAX_JSON = 1_000_000
 """Bytes of the record, and of the settings."""
@@ -80,6 +90,64 @@ class Checkpoint:
         except (OSError, ValueError) as error:
             message = f"checkpoint '{os.fspath(path)}' cannot be written: {reason(error)}"
             raise InputError(message) from error
+
+
+class Checkpoints(Observer):
+    """Keeps a run in a file while it goes on: every so often, and where it ends before its time.
+
+    Args:
+        path: where it goes.
+        record: of what the picture is made of and with.
+        every: steps between checkpoints; 0 for one every :data:`SECONDS`.
+        settings: what else is to be in it.
+        files: returns likewise, arrays by name.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        record: Record,
+        every: int = 0,
+        settings: Mapping[str, Any] | None = None,
+        files: Callable[[], State] = dict,
+    ) -> None:
+        self.path = path
+        self._record = record
+        self._every = every
+        self._settings = settings or {}
+        self._files = files
+        self._run: Run | None = None
+        self._written = 0.0
+
+    def begin(self, run: Run) -> None:
+        """Tell which run it is."""
+        self._run = run
+        self._written = time.monotonic()
+
+    def step(self, step: Step) -> None:
+        """Write the checkpoint if one is due."""
+        by_steps = self._every and step.iteration % self._every == 0
+        by_time = not self._every and time.monotonic() - self._written > SECONDS
+        # There is no going on from the end: whoever is killed there does the last steps again.
+        if self._run is not None and not self._run.done and (by_steps or by_time):
+            self.write(self._run)
+
+    def keep(self, painting: Painting) -> None:
+        """Write the checkpoint of a run that has ended before its time."""
+        run = self._run
+        # What failed amid a step may be anywhere; the checkpoint of before is good.
+        if run is not None and not run.done and _is_at(run, painting):
+            self.write(run)
+
+    def write(self, run: Run) -> None:
+        """Write the checkpoint."""
+        Checkpoint(self._record, run.state(), self._settings, self._files()).write(self.path)
+        self._written = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove the file: the run is done."""
+        with suppress(OSError):  # it does no harm
+            self.path.unlink()
 
 
 def read_checkpoint(path: str | os.PathLike[str], storage: Storage = IN_MEMORY) -> Checkpoint:
@@ -167,6 +235,10 @@ def _array(stream: IO[bytes], size: int, storage: Storage) -> NDArray[Any]:
         data = stream.read(part.stop - part.start)
         values[part] = np.frombuffer(data, np.uint8)
     return values.view(kind).reshape(shape, order="F" if fortran else "C")
+
+
+def _is_at(run: Run, painting: Painting) -> bool:
+    return isinstance(painting, Step) and painting.iteration == run.iteration
 
 
 def _json(array: NDArray[Any], label: str) -> Value:

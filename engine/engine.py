@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,7 @@ from ortist.engine.optimizer import Tensor
 from ortist.engine.options import OPTIONS, Options
 from ortist.engine.pace import PROBE_STEPS, Effort
 from ortist.engine.peaks import fitting_tile, peak_bytes
-from ortist.engine.pictures import (
-    Pictures,
-    Region,
-    Styles,
-    as_list,
-    read_pictures,
-)
+from ortist.engine.pictures import Pictures, Region, Styles, as_list, read_pictures
 from ortist.engine.plan import Plan
 from ortist.engine.record import Record, inputs_of, installed_versions, option_values
 from ortist.engine.results import Result, Step
@@ -41,18 +35,12 @@ from ortist.engine.scales import Scale, in_tiles
 from ortist.engine.scene import Division, Pixels, Scene
 from ortist.engine.sessions import Device
 from ortist.engine.starts import read_start, starting_picture
-from ortist.engine.targets import (
-    Memory,
-    mixed,
-)
+from ortist.engine.targets import Memory, mixed
 from ortist.engine.tiles import checked_side, halo_of
 from ortist.engine.tiling import Tiling
 from ortist.engine.values import Whole, check_choice, check_layers
 from ortist.models.errors import InputError, shown
 from ortist.models.layers import IMAGE, POOLINGS
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 PACE = (

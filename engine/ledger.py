@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from ortist.engine.record import Record
 from ortist.models.errors import InputError
-from ortist.models.files import digest_regular, find_target, open_regular, reason
+from ortist.models.files import digest_regular, find_target, locked, open_regular, reason
 from ortist.models.json_values import SHA256, Value, parse_json
 
 LEDGER = "ortist-batch.jsonl"
@@ -74,7 +74,7 @@ class Ledger:
         with ExitStack() as stack:
             try:
                 stream = stack.enter_context(find_target(self.path).open("ab"))
-                if not _locked(stream):
+                if not locked(stream):
                     raise InputError(f"another batch is at work in '{self._folder}'")
                 self.read()
                 if stream.tell() and not self._ends_a_line():
@@ -159,18 +159,3 @@ class Ledger:
 
     def _error(self, done: str, error: OSError) -> InputError:
         return InputError(f"'{self.path}' cannot be {done}: {reason(error)}")
-
-
-def _locked(stream: IO[bytes]) -> bool:
-    """Lock a file for this process, where that can be done; False if another one has."""
-    try:
-        import fcntl
-    except ImportError:  # on Windows
-        return True
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # on disks that have no locks
-        return True
-    return True

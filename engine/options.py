@@ -7,7 +7,7 @@ from that.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from ortist.engine.values import (
     Terms,
     Whole,
     YesNo,
+    json_value,
     same,
 )
 from ortist.export.costs import STATISTICS
@@ -68,6 +69,20 @@ class Option:
         """Return the value as it is kept; InputError if the option may not have it."""
         absent = value is None and self.default is None
         return None if absent else self.kind.accepted(self.name, value)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What is told of it, as a JSON schema."""
+        schema = self.kind.schema
+        if self.default is None:
+            schema = {"anyOf": [schema, {"type": "null"}]}
+        told = {
+            "title": self.name.replace("_", " ").capitalize(),
+            "description": self.about,
+            "default": json_value(self.default),
+            "x-panel": self.panel,
+        }
+        return {**told, **({"x-needs": self.needs} if self.needs else {}), **schema}
 
     def check_needs(self, options: Options) -> None:
         """Raise InputError if it is set although another option makes it meaningless."""
@@ -120,7 +135,8 @@ class Options:
         PerStyle(
             Number(
                 f"numbers above 0 up to {MAX_STYLE_SCALE:g}",
-                lambda scale: 0 < scale <= MAX_STYLE_SCALE,
+                exclusiveMinimum=0,
+                maximum=MAX_STYLE_SCALE,
             )
         ),
         _SIZE,
@@ -129,7 +145,7 @@ class Options:
     )
     style_crop: float = _option(
         0.0,
-        Number("0 to below 0.5", lambda share: 0 <= share < 0.5),
+        Number("0 to below 0.5", minimum=0, exclusiveMaximum=0.5),
         _SIZE,
         "Share of the style picture's sides that is left out at each edge: scans of paintings have"
         " rims, which would be painted.",
@@ -166,7 +182,7 @@ class Options:
     )
     averaging: float = _option(
         0.0,
-        Number("0 to below 1", lambda decay: 0 <= decay < 1),
+        Number("0 to below 1", minimum=0, exclusiveMaximum=1),
         _RUN,
         "Decay of the mean of Adam's iterates that is the picture; 0 takes the last one.",
         needs=_ADAM,
@@ -180,7 +196,7 @@ class Options:
     )
     noise_ratio: float = _option(
         0.6,
-        Number("0 to 1", lambda ratio: 0 <= ratio <= 1),
+        Number("0 to 1", minimum=0, maximum=1),
         _RUN,
         "Share of noise in the noise start, 0..1.",
         needs={"init": "noise"},
@@ -257,7 +273,7 @@ class Options:
     )
     protection: float = _option(
         5.0,
-        Number("numbers from 1 to 20", lambda weight: 1 <= weight <= 20),
+        Number("numbers from 1 to 20", minimum=1, maximum=20),
         _COSTS,
         "How many times the content counts where it is protected by a mask, 1..20; the more, the"
         " slower is all else painted.",
@@ -317,6 +333,22 @@ class Options:
 
 OPTIONS = {item.name: replace(item.metadata["option"], name=item.name) for item in fields(Options)}
 """All options by name, in the order of the command's help."""
+
+
+def options_schema(without: Collection[str] = ()) -> dict[str, Any]:
+    """Return a JSON schema (draft 2020-12) of an object with the options that JSON can have.
+
+    Args:
+        without: names that are left out.
+    """
+    told = {name: option for name, option in OPTIONS.items() if option.flag != ""}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Options",
+        "type": "object",
+        "properties": {name: told[name].schema for name in told if name not in without},
+        "additionalProperties": False,
+    }
 
 
 def _described(option: Option) -> str:

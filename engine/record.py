@@ -18,7 +18,7 @@ from PIL import Image
 from ortist.engine.images import Encoding, ImageSource
 from ortist.engine.options import OPTIONS, Options
 from ortist.engine.pictures import Region
-from ortist.engine.values import Start
+from ortist.engine.values import Start, json_value
 from ortist.models.errors import InputError, printable, shown
 from ortist.models.files import digest_regular, reason
 from ortist.models.json_values import SHA256, Value, parse_json
@@ -239,7 +239,7 @@ def option_values(options: Options) -> dict[str, Any]:
         names = ", ".join(term.name for term in options.terms)
         raise InputError(f"terms has {names}, accepted are none where a record is kept")
     return {
-        name: None if is_picture(name, options) else _plain(getattr(options, name))
+        name: None if is_picture(name, options) else json_value(getattr(options, name))
         for name in OPTIONS
     }
 
@@ -263,15 +263,6 @@ def installed_versions() -> dict[str, str]:
         "numpy": np.__version__,
         "pillow": PIL.__version__,
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with JSON's types for those that have the same meaning."""
-    if isinstance(value, Mapping):
-        return {name: _plain(member) for name, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(member) for member in value]
-    return value
 
 
 def _digest_of_file(role: str, path: str | os.PathLike[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,6 +25,12 @@ _SOURCES = (None, "content", "style", "match")
 _JOINING = re.compile(r"\+(?=[a-z])")
 """What joins names of layers; not the plus of a number."""
 _TERM_NAME = re.compile(r"[A-Za-z0-9_]+")
+_COMPARED: Mapping[str, Callable[[float, float], bool]] = {
+    "minimum": operator.ge,
+    "exclusiveMinimum": operator.gt,
+    "maximum": operator.le,
+    "exclusiveMaximum": operator.lt,
+}
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -37,6 +44,11 @@ class Kind(ABC):
 
     metavar: str
     several: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """What is accepted, as far as a JSON schema can say it (draft 2020-12)."""
 
     @abstractmethod
     def accepted(self, name: str, value: Any) -> Any:
@@ -71,6 +83,12 @@ class Whole(Kind):
     def __init__(self, least: int, most: float = MAX_WHOLE) -> None:
         self._least, self._most = least, most
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Integers in the range."""
+        most = {} if math.isinf(self._most) else {"maximum": int(self._most)}
+        return {"type": "integer", "minimum": self._least, **most}
+
     def accepted(self, name: str, value: Any) -> int:
         """Return a whole number in the range; numpy's would overflow in what is computed of it."""
         whole = isinstance(value, Integral) and not isinstance(value, bool)
@@ -92,17 +110,25 @@ class Number(Kind):
 
     Args:
         accepted: the range in words.
-        fits: whether a number is in it.
+        bounds: likewise as a JSON schema says it: ``minimum``, ``exclusiveMinimum`` ...
     """
 
     metavar = "X"
 
-    def __init__(self, accepted: str, fits: Callable[[float], bool]) -> None:
-        self._range, self._fits = accepted, fits
+    def __init__(self, accepted: str, **bounds: float) -> None:
+        self._range, self._bounds = accepted, bounds
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Numbers in the range."""
+        return {"type": "number", **self._bounds}
 
     def accepted(self, name: str, value: Any) -> float:
         """Return a finite number in the range."""
-        if not (_is_finite(value) and self._fits(value)):
+        inside = _is_finite(value) and all(
+            _COMPARED[bound](value, limit) for bound, limit in self._bounds.items()
+        )
+        if not inside:
             raise InputError(f"{name} is {shown(value)}, accepted are {self._range}")
         return float(value)
 
@@ -111,7 +137,7 @@ class Number(Kind):
         return _number(float, text)
 
 
-WEIGHT = Number("finite numbers from 0", lambda value: value >= 0)
+WEIGHT = Number("finite numbers from 0", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -124,6 +150,14 @@ class Changing(Kind):
 
     positive: bool = False
     metavar = "VALUES"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """A number, or a schedule as text."""
+        bound = "exclusiveMinimum" if self.positive else "minimum"
+        return {
+            "anyOf": [{"type": "number", bound: 0}, {"type": "string", "examples": ["1,10@0.3"]}]
+        }
 
     def accepted(self, name: str, value: Any) -> float | str:
         """Return a number or a schedule."""
@@ -146,6 +180,11 @@ class Choice(Kind):
         self._words = words
         self.metavar = "|".join(words)
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The words."""
+        return {"enum": list(self._words)}
+
     def accepted(self, name: str, value: Any) -> str:
         """Return one of the words."""
         check_choice(name, value, self._words)
@@ -157,6 +196,11 @@ class YesNo(Kind):
     """True or false; as a flag, one for each."""
 
     metavar = "BOOLEAN"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """A boolean."""
+        return {"type": "boolean"}
 
     def accepted(self, name: str, value: Any) -> bool:
         """Return a bool."""
@@ -176,6 +220,14 @@ class Layers(Kind):
 
     metavar = "NAME[:WEIGHT]"
     several = True
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Names, or an object of their weights."""
+        name = {"enum": list(LAYERS)}
+        names = {"type": "array", "items": name, "uniqueItems": True}
+        weights = {"type": "object", "propertyNames": name, "additionalProperties": WEIGHT.schema}
+        return {"anyOf": [names, weights]}
 
     def accepted(self, name: str, value: Any) -> LayerWeights:
         """Return layers with weights, or names."""
@@ -205,6 +257,11 @@ class Shares(Kind):
     metavar = "X"
     several = True
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Numbers from 0."""
+        return {"type": "array", "items": WEIGHT.schema, "minItems": 1}
+
     def accepted(self, name: str, value: Any) -> tuple[float, ...]:
         """Return numbers from 0 with a finite sum above 0."""
         members = _members(name, value, "is a sequence of numbers")
@@ -232,6 +289,12 @@ class PerStyle(Kind):
     metavar = "X"
     several: ClassVar[bool] = True
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """A number, or several."""
+        number = self.number.schema
+        return {"anyOf": [number, {"type": "array", "items": number, "minItems": 1}]}
+
     def accepted(self, name: str, value: Any) -> float | tuple[float, ...]:
         """Return the number, also if it is the only one of several, or all."""
         if isinstance(value, Real):
@@ -257,6 +320,11 @@ class Start(Kind):
         self.metavar = "|".join((*words, "FILE"))
         self._words = words
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The words: JSON has no pictures."""
+        return {"enum": list(self._words)}
+
     def is_word(self, value: Any) -> bool:
         """Whether this is a word, and no picture."""
         return isinstance(value, str) and value in self._words
@@ -274,6 +342,11 @@ class Terms(Kind):
     """Terms of one's own with their layers and weights; they are not written as text."""
 
     metavar = ""
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """None: terms are Python."""
+        return {"type": "object", "maxProperties": 0}
 
     def accepted(self, name: str, value: Any) -> dict[Term, LayerWeights]:
         """Return a mapping from terms with names of their own to layers."""
@@ -300,6 +373,15 @@ class Terms(Kind):
             names.add(term.name)
             terms[term] = accepted_layers(f"layers of {called}", layers, (*LAYERS, IMAGE))
         return terms
+
+
+def json_value(value: Any) -> Any:
+    """Return a value with JSON's types for those that have the same meaning."""
+    if isinstance(value, Mapping):
+        return {name: json_value(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(member) for member in value]
+    return value
 
 
 def same(value: object, other: object) -> bool:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ortist.engine.cluster import Where
 from ortist.engine.engine import Engine
-from ortist.engine.errors import OrtistError
 from ortist.engine.jobs import Job
-from ortist.engine.signals import signals_held
+from ortist.engine.processes import Child, Line, reason_of
 
 T = TypeVar("T")
 KEPT_STYLES = 4
 """As many as there are scales of one picture: a process gets pairs of a style one by one."""
-_PATIENCE = 0.2
-"""Seconds between questions whether to stop."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +30,7 @@ class Setup:
         memory: most bytes that all of them may take together; None for what there is.
         tile: see there.
         cluster: whose workers paint, in place of processes here; the rest is of each of these.
+        kept_styles: see there.
     """
 
     device: str = "auto"
@@ -46,6 +40,7 @@ class Setup:
     memory: float | None = None
     tile: int | None = None
     cluster: Where | None = None
+    kept_styles: int = KEPT_STYLES
 
     def engine(self) -> Engine:
         """Return an engine of one process; who gives it work shares the memory out."""
@@ -54,7 +49,7 @@ class Setup:
             self.threads,
             self.models,
             self.kernel,
-            kept_styles=KEPT_STYLES,
+            kept_styles=self.kept_styles,
             memory=self.memory,
             tile=self.tile,
         )
@@ -103,8 +98,8 @@ class Failed:
 Message: TypeAlias = Needs | Progress | Painted | Failed
 
 
-class Worker:
-    """A process that paints, seen from outside. It ends when this one does.
+class Worker(Child):
+    """A process that paints, seen from outside.
 
     Attributes:
         job: what it paints; None if it has nothing to do.
@@ -114,18 +109,7 @@ class Worker:
     """
 
     def __init__(self, setup: Setup) -> None:
-        # Not forked: a process with threads, as the runtime has, cannot be.
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, setup), daemon=True)
-        try:
-            with signals_held():
-                self._process.start()
-        except BaseException:  # of a signal that was held: the process would wait for ever
-            if self._process.pid is not None:
-                self.kill()
-            raise
-        theirs.close()
+        super().__init__(_serve, setup)
         self.job: Job | None = None
         self.styles: tuple[Path, ...] = ()
         self.needs: Needs | None = None
@@ -134,67 +118,28 @@ class Worker:
     def begin(self, job: Job) -> None:
         """Give it a picture to paint."""
         self.job, self.styles, self.needs, self.granted = job, job.styles, None, False
-        self._send(job)
+        self.send(job)
 
     def grant(self) -> None:
         """Let it go on with a picture whose needs it told."""
         self.granted = True
-        self._send(True)
+        self.send(True)
 
     def refuse(self) -> None:
         """Have it leave a picture whose needs it told."""
-        self._send(False)
-
-    def receive(self) -> Message | None:
-        """Return what it says, None if it has died."""
-        try:
-            message: Message = self.connection.recv()
-        except (EOFError, OSError):
-            return None
-        return message
-
-    def ending(self) -> str:
-        """Say how it died."""
-        self._process.join()
-        code = self._process.exitcode or 0
-        if hasattr(signal, "SIGKILL") and code == -signal.SIGKILL:
-            return "its process was killed, as where memory runs out"
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return f"its process ended {how}"
-
-    def kill(self) -> None:
-        """End it at once: it writes no files."""
-        self._process.kill()
-        self._process.join()
-        self.connection.close()
-
-    def _send(self, message: Any) -> None:
-        with suppress(OSError):  # it has died, which receiving tells
-            self.connection.send(message)
-
-
-def ready(workers: Sequence[Worker]) -> list[Worker]:
-    """Return those that have something to say, after a short time if there are none."""
-    found = wait([worker.connection for worker in workers], _PATIENCE)
-    return [worker for worker in workers if worker.connection in found]
+        self.send(False)
 
 
 def attempted(call: Callable[[], T]) -> T | Failed:
-    """Return what a call for a picture does, or why it fails."""
+    """Return what a call for a picture does, or why it fails: the others are to be painted."""
     try:
         return call()
-    except OrtistError as error:
-        return Failed(str(error))
-    except MemoryError:
-        return Failed("not enough memory")
-    except Exception as error:  # of whatever kind: the others are to be painted
-        return Failed(f"{type(error).__name__}: {error}")
+    except Exception as error:
+        return Failed(reason_of(error))
 
 
-def _serve(connection: Connection, setup: Setup) -> None:
+def _serve(line: Line, setup: Setup) -> None:
     """Be a process that paints what it is told, until nobody tells it any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    line = _Line(connection)
     engine: Engine | None = None
     while True:
         job: Job = line.receive()
@@ -209,26 +154,7 @@ def _serve(connection: Connection, setup: Setup) -> None:
             line.send(answer)
 
 
-class _Line:
-    """A connection to the process that gives the work; SystemExit when that has ended."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def send(self, message: Message) -> None:
-        try:
-            self._connection.send(message)
-        except OSError:
-            raise SystemExit from None
-
-    def receive(self) -> Any:
-        try:
-            return self._connection.recv()
-        except (EOFError, OSError):
-            raise SystemExit from None
-
-
-def _painted(engine: Engine, job: Job, line: _Line) -> Painted | None:
+def _painted(engine: Engine, job: Job, line: Line) -> Painted | None:
     """Return a picture, None if it is not to be painted."""
     plan = engine.plan(job.content, list(job.styles), job.options)
     line.send(Needs(plan.peak_bytes, *plan.size))

@@ -149,6 +149,21 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             scratch.unlink(missing_ok=True)
 
 
+def locked(stream: IO[bytes]) -> bool:
+    """Lock a file for this process, where that can be done; False if another one has."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        return True
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # on disks that have no locks
+        return True
+    return True
+
+
 def _check_regular(mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

@@ -1,0 +1,70 @@
+"""The HTTP server of ``ortist serve``."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from ortist.cli.interrupt import SIGNALS
+from ortist.engine import InputError
+from ortist.models.files import reason
+
+_GRACE = 3
+"""Seconds that answers may take when the service is told to stop: events have no end."""
+_CONNECTIONS = 500
+_BACKLOG = 128
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Give a socket that is bound to an address, before anything else is done.
+
+    Raises:
+        InputError: if it cannot be, as where another program has the port.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot bind to {host} port {port}: {reason(error)}") from error
+    with listening:
+        yield listening
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, which leaves signals to the command once it has stopped."""
+
+    def __init__(self, app: FastAPI, root_path: str) -> None:
+        config = uvicorn.Config(
+            app,
+            root_path=root_path,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        super().__init__(config)
+
+    def run_on(self, listening: socket.socket) -> None:
+        """Serve until a signal comes."""
+        self.run(sockets=[listening])
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at signals; unlike uvicorn's own, do not raise them again: they have been heard."""
+        if threading.current_thread() is not threading.main_thread():  # which alone may have them
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,100 @@
+"""The service as an ASGI application, to be served by itself or mounted in another."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from ortist.engine import InputError, OrtistError
+from ortist.models.errors import printable
+from ortist.models.versions import installed_version
+from ortist.serve.document import document_of
+from ortist.serve.errors import ServiceError
+from ortist.serve.guard import Guard
+from ortist.serve.manager import Manager
+from ortist.serve.routes import about_routes, job_routes
+
+PAGE = Path(__file__).with_name("page")
+_ABOUT = "Paints photographs in the style of paintings: jobs are sent, followed and fetched."
+
+
+def create_app(
+    manager: Manager,
+    *,
+    hosts: Collection[str] = ("*",),
+    token: str = "",
+    origins: Collection[str] = (),
+) -> FastAPI:
+    """Return an application that takes jobs for a manager.
+
+    Args:
+        manager: of the jobs; who serves the application starts and stops it, by ``with``.
+        hosts: names in the Host header that are answered to, without port; ``"*"`` for all.
+        token: what clients must send as ``Authorization: Bearer``; empty if all may use it.
+        origins: other sites whose pages may use it, as ``https://example.org``.
+    """
+    app = FastAPI(
+        title="ortist",
+        version=installed_version("ortist") or "unknown",
+        description=_ABOUT,
+        docs_url=None,  # which load scripts of another host
+        redoc_url=None,
+    )
+    document = cache(lambda: document_of(app))
+    app.openapi = document  # type: ignore[method-assign]
+    routers = [job_routes(manager), about_routes(manager)]
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = [route for router in routers for route in router.routes]
+    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.add_exception_handler(OrtistError, _refused)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _refused)
+    limit = manager.limits.upload_bytes
+    app.add_middleware(Guard, hosts=hosts, token=token, origins=origins, most=limit)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["ETag", "Location", "Retry-After"],
+        )
+    return app
+
+
+def _methods(request: Request) -> list[str]:
+    """Return what may be done with a path of the API; nothing if it is none."""
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    found = [route for route in request.app.state.routes if route.path_regex.match(path)]
+    return sorted({name for route in found for name in route.methods})
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    """Return what a client is told of an error: one line."""
+    status, detail, headers = 500, str(error), dict[str, str]()
+    if isinstance(error, ServiceError):
+        status = error.status
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
+    elif isinstance(error, InputError):
+        status = 422
+    elif isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        status, detail = 422, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"
+    elif isinstance(error, HTTPException):
+        status, detail, headers = error.status_code, error.detail, dict(error.headers or {})
+        allowed = _methods(request)
+        if status in (404, 405) and allowed and request.method not in allowed:
+            # The folder of the page, which all paths lead to in the end, knows no better.
+            status, detail = 405, f"accepted are {', '.join(allowed)}"
+            headers["Allow"] = ", ".join(allowed)
+    return JSONResponse({"detail": printable(detail)}, status, headers)
