@@ -3,7 +3,7 @@
 
 import { isEmpty } from "./masks.js";
 import { release } from "./pictures.js";
-import { bytes } from "./text.js";
+import { bytes, pixels } from "./text.js";
 
 /**
  * @typedef {import("./pictures.js").Picture} Picture
@@ -28,6 +28,7 @@ export class Draft extends EventTarget {
   errors = new Map();
   /** Counts changes, by which one knows whether a request that got lost would still be the same. */
   version = 0;
+  #tooLarge = false;
 
   /**
    * @param {import("./options.js").Options} options
@@ -51,6 +52,32 @@ export class Draft extends EventTarget {
   refuse(place, message) {
     this.errors.set(place, message);
     this.dispatchEvent(new Event("errors"));
+  }
+
+  /** @returns {{width: number, height: number}} of the painting; 0 while it is not known */
+  painted() {
+    const { content, options } = this;
+    const side = Number(options.value("size"));
+    if (!content?.width || !(side > 0)) return { width: 0, height: 0 };
+    const factor = side / Math.max(content.width, content.height);
+    const scaled = (/** @type {number} */ length) => Math.max(1, Math.round(length * factor));
+    return { width: scaled(content.width), height: scaled(content.height) };
+  }
+
+  /** Says at once if the painting would be too large for the server, and no longer once it is not. */
+  checkArea() {
+    const message = this.#areaMessage();
+    if (message) this.refuse("option:size", message);
+    else if (this.#tooLarge && this.errors.delete("option:size")) this.dispatchEvent(new Event("errors"));
+    this.#tooLarge = Boolean(message);
+  }
+
+  #areaMessage() {
+    const { width, height } = this.painted();
+    const most = this.limits.painted_pixels;
+    if (width * height <= most) return "";
+    const longest = Math.floor(Math.max(width, height) * Math.sqrt(most / (width * height)));
+    return `${pixels(width, height)} is too large for this server, accepted are up to ${longest} px.`;
   }
 
   /** Forgets all messages. */
@@ -133,6 +160,8 @@ export class Draft extends EventTarget {
       else if (!region.kept && !region.style) found.push([place, "Add a style for this region, or leave it as it is."]);
     });
     if (this.protect && isEmpty(this.protect)) found.push(["protect", "Paint what to protect, or remove it."]);
+    const area = this.#areaMessage();
+    if (area) found.push(["option:size", area]);
     const total = this.#uploadSize();
     const accepted = this.limits.upload_bytes;
     if (total > accepted) found.push(["paint", `The pictures have ${bytes(total)} together, accepted are up to ${bytes(accepted)}.`]);

@@ -53,7 +53,7 @@ function recipe(draft) {
     return { input, label };
   });
   const fold = el("details", { class: "select" },
-    el("summary", {}, el("span", { class: "select-now" }, now, about), icon("down")),
+    el("summary", { "aria-labelledby": `${id} ${id}-now` }, el("span", { class: "select-now", id: `${id}-now` }, now, about), icon("down")),
     el("div", { class: "choices", role: "radiogroup", "aria-labelledby": id }, ...inputs.map(({ label }) => label)));
   follow(draft, () => {
     for (const { input } of inputs) input.checked = input.value === options.recipe;
@@ -69,10 +69,7 @@ function size(draft) {
   const [id, labelId] = [newId(), newId()];
   const field = el("input", { id, type: "number", class: "text number", inputmode: "numeric", min: options.schema.properties.size?.minimum ?? 1, step: 1, "aria-label": "Size in pixels, longer side" });
   const hint = el("p", { class: "hint" });
-  const set = (/** @type {number|null} */ value) => {
-    draft.setOption("size", value);
-    checkArea(draft);
-  };
+  const set = (/** @type {number|null} */ value) => draft.setOption("size", value);
   field.addEventListener("change", () => set(field.value === "" ? null : Number(field.value)));
   const choices = segments({ name: newId(), labelledBy: labelId, choices: SIZES.map((side) => [side, String(side)]), onChoose: set });
   const head = heading({ label: "Size", id: labelId, onReset: () => set(null), value: el("span", { class: "unit" }, field, "px") });
@@ -81,28 +78,11 @@ function size(draft) {
     field.value = String(now);
     choices.show(now);
     head.setChanged(options.isChanged("size"));
-    const { width, height } = painted(draft);
+    const { width, height } = draft.painted();
     hint.textContent = width ? `${pixels(width, height)}, as the content is.` : "The longer side of the painting.";
+    draft.checkArea();
   });
-  draft.addEventListener("pictures", () => checkArea(draft));
   return el("div", { class: "field" }, head.row, choices.group, hint, errorNote(draft, "option:size", field));
-}
-
-/** @param {Draft} draft @returns {{width: number, height: number}} of the painting, 0 while it is not known */
-function painted({ content, options }) {
-  const side = Number(options.value("size"));
-  if (!content?.width || !(side > 0)) return { width: 0, height: 0 };
-  const factor = side / Math.max(content.width, content.height);
-  return { width: Math.max(1, Math.round(content.width * factor)), height: Math.max(1, Math.round(content.height * factor)) };
-}
-
-/** Says at once what the server would refuse. @param {Draft} draft */
-function checkArea(draft) {
-  const { width, height } = painted(draft);
-  const most = draft.limits.painted_pixels;
-  if (width * height <= most) return;
-  const longest = Math.floor(Number(draft.options.value("size")) * Math.sqrt(most / (width * height)));
-  draft.refuse("option:size", `${pixels(width, height)} are too many pixels for this server; up to ${longest} px would do.`);
 }
 
 /** @param {Draft} draft */

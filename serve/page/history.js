@@ -81,6 +81,7 @@ export class History {
 
   /** @param {string} text */
   #tell(text) {
+    this.place.hidden = false;
     this.#note.replaceChildren(el("span", {}, text), iconButton("close", "Dismiss", () => this.#note.replaceChildren(), { class: "icon-button small" }));
   }
 

@@ -114,6 +114,9 @@ export class JobView {
     if (this.#closed || !this.#job) return;
     this.#costs.add(step);
     this.#job.progress = step;
+    // Its first picture, and how far it is; more often would fetch each preview twice.
+    this.#job.preview ??= step.preview;
+    this.around.history.update(this.#job);
     this.#progress.show(this.#job, step);
     this.#curve?.draw();
     this.#want(step.preview);

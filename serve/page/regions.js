@@ -173,7 +173,7 @@ function protectRow(draft) {
   const message = draft.errors.get("protect");
   return optional("Protected", "Where the content counts more, such as a face.", message, "protect",
     draft.protect ? maskButton("Paint what is protected", draft.content, draft.protect, edit, "protect")
-      : button("Paint", edit, { icon: "brush", class: "quiet", "data-key": "protect" }),
+      : button("Paint a mask", edit, { icon: "mask", class: "quiet", "data-key": "protect" }),
     draft.protect && drop, stretched(draft, draft.protect));
 }
 
