@@ -1,0 +1,179 @@
+// @ts-check
+// The user's own paintings. This browser knows their ids; the server lists nothing.
+
+import { ApiError, isFinal, jobPath, json } from "./api.js";
+import { el, icon, iconButton } from "./dom.js";
+import { preview } from "./loaded.js";
+import { clock } from "./text.js";
+
+const KEY = "ortist.jobs";
+const MOST = 100;
+/** Seconds between looks at those that are not open but not at their end. */
+const EVERY = 4;
+
+/**
+ * @typedef {import("./api.js").Job} Job
+ * @typedef {{id: string, name: string, created: string}} Entry
+ * @typedef {{button: HTMLButtonElement, frame: HTMLElement, state: HTMLElement,
+ *   picture: import("./loaded.js").LoadedPicture, shown: number|null}} Tile
+ */
+
+/** A strip of small pictures, newest first. */
+export class History {
+  /** @type {Map<string, Job>} */
+  #jobs = new Map();
+  /** @type {Map<string, Tile>} */
+  #tiles = new Map();
+  /** @type {string|null} */
+  #open = null;
+  #list = el("ul", { class: "strip" });
+  #note = el("p", { class: "history-note", role: "status" });
+
+  /**
+   * @param {HTMLElement} place
+   * @param {{onOpen: (id: string) => void, onNew: () => void}} listeners
+   */
+  constructor(place, { onOpen, onNew }) {
+    this.place = place;
+    this.onOpen = onOpen;
+    this.first = el("button", { type: "button", class: "card new", onclick: onNew },
+      el("span", { class: "card-picture" }, icon("add")), el("span", { class: "card-name" }, "New painting"));
+    place.append(el("h2", { class: "unseen" }, "Your paintings"), this.#note, this.#list);
+    addEventListener("storage", ({ key }) => {
+      if (key === KEY) this.#render();
+    });
+    this.#render();
+    this.#watch();
+  }
+
+  /** @param {string} id @returns {Entry|undefined} */
+  entry(id) {
+    return this.#entries().find((one) => one.id === id);
+  }
+
+  /** @param {Job} job @param {string} name */
+  add({ id, created }, name) {
+    this.#keep([{ id, name, created }, ...this.#entries().filter((one) => one.id !== id)].slice(0, MOST));
+  }
+
+  /** @param {Job} job as it is now */
+  update(job) {
+    this.#jobs.set(job.id, job);
+    this.#showState(job);
+  }
+
+  /** @param {string|null} id of the one that is open, or null for a new one */
+  select(id) {
+    this.#open = id;
+    const mark = (/** @type {HTMLElement} */ button, /** @type {boolean} */ current) => {
+      if (current) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
+    };
+    mark(this.first, id === null);
+    for (const [one, { button }] of this.#tiles) mark(button, one === id);
+  }
+
+  /** @param {string} id @param {string} [why] told to the user */
+  forget(id, why = "") {
+    this.#keep(this.#entries().filter((one) => one.id !== id));
+    if (why) this.#tell(why);
+  }
+
+  /** @param {string} text */
+  #tell(text) {
+    this.place.hidden = false;
+    this.#note.replaceChildren(el("span", {}, text), iconButton("close", "Dismiss", () => this.#note.replaceChildren(), { class: "icon-button small" }));
+  }
+
+  /** @returns {Entry[]} */
+  #entries() {
+    try {
+      return JSON.parse(localStorage.getItem(KEY) ?? "[]");
+    } catch {
+      return [];
+    }
+  }
+
+  /** @param {Entry[]} entries */
+  #keep(entries) {
+    localStorage.setItem(KEY, JSON.stringify(entries));
+    this.#render();
+  }
+
+  #render() {
+    const entries = this.#entries();
+    this.place.hidden = !entries.length && !this.#note.textContent;
+    for (const [id, { picture }] of this.#tiles) {
+      if (entries.some((one) => one.id === id)) continue;
+      picture.release();
+      this.#tiles.delete(id);
+      this.#jobs.delete(id);
+    }
+    const items = entries.map((entry) => el("li", {}, this.#tile(entry).button));
+    this.#list.replaceChildren(el("li", {}, this.first), ...items);
+    this.select(this.#open);
+  }
+
+  /** @param {Entry} entry @returns {Tile} */
+  #tile({ id, name, created }) {
+    const known = this.#tiles.get(id);
+    if (known) return known;
+    const frame = el("span", { class: "card-picture" }, icon("picture"));
+    const state = el("span", { class: "card-state" }, clock(created));
+    const button = el("button", { type: "button", class: "card", title: name, onclick: () => this.onOpen(id) },
+      frame, el("span", { class: "card-name" }, name), state);
+    /** @type {Tile} */
+    const tile = { button, frame, state, picture: preview(id), shown: null };
+    this.#tiles.set(id, tile);
+    return tile;
+  }
+
+  /** @param {Job} job */
+  #showState(job) {
+    const tile = this.#tiles.get(job.id);
+    if (!tile) return;
+    tile.state.textContent = inWords(job);
+    tile.button.dataset.state = job.state;
+    if (job.preview === null || job.preview === tile.shown) return;
+    tile.shown = job.preview;
+    tile.picture.load().then((url) => {
+      if (url) tile.frame.replaceChildren(el("img", { src: url, alt: "" }));
+    }, () => {
+      // It is asked for again when the job is next heard of.
+      tile.shown = null;
+    });
+  }
+
+  async #watch() {
+    for (;;) {
+      if (!document.hidden) await this.#look();
+      await new Promise((resolve) => setTimeout(resolve, EVERY * 1000));
+    }
+  }
+
+  async #look() {
+    for (const { id, name } of this.#entries()) {
+      const job = this.#jobs.get(id);
+      if (id === this.#open || (job && isFinal(job))) continue;
+      try {
+        this.update(await json(jobPath(id)));
+      } catch (error) {
+        if (error instanceof ApiError && error.status === 404) this.forget(id, gone(name));
+        else return;
+      }
+    }
+  }
+}
+
+/** @param {string} name @returns {string} */
+export function gone(name) {
+  return `The server no longer has “${name}”; it was taken off this list.`;
+}
+
+/** @param {Job} job */
+function inWords({ state, position, progress, created, plan }) {
+  if (state === "queued") return position ? `${position} before it` : "Next";
+  if (state === "running") return progress ? `${Math.round((100 * progress.step) / plan.steps)} %` : "Starting";
+  if (state === "done") return clock(created);
+  return { paused: "Paused", canceled: "Canceled", failed: "Failed" }[state];
+}
