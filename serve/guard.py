@@ -77,7 +77,9 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "no-store")
+                # The page's own files are asked for again, by their ETag.
+                fresh = "no-store" if _is_private(scope) else "no-cache"
+                headers.setdefault("Cache-Control", fresh)
             await send(message)
 
         refused = self._refusal(scope)

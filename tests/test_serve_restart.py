@@ -20,7 +20,7 @@ from service import CONTENT, QUICK, STYLE, ended, events, form
 
 ORTIST = Path(sys.executable).with_name("ortist")
 EXAMPLES = Path(__file__).parents[1] / "examples"
-STEPS = {**QUICK, "steps": 60}
+STEPS = {**QUICK, "steps": 36}
 
 
 @contextmanager
@@ -75,8 +75,8 @@ def test_jobs_go_on_after_the_end_of_the_service(tmp_path: Path, number: signal.
             with client.stream("GET", f"/v1/jobs/{name}/events") as stream:
                 found = list(events(stream.iter_lines()))
             steps = [data["step"] for kind, _, data in found if kind == "step"]
-            assert set(steps) == set(range(1, 61))
-            assert steps[-1] == 60
+            assert set(steps) == set(range(1, 37))
+            assert steps[-1] == 36
 
 
 def test_a_token_is_made_up_where_others_can_reach_it(tmp_path: Path) -> None:
@@ -116,7 +116,8 @@ def test_the_example_without_http(tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.splitlines()[-1].startswith("18 of 18: J = ")
-    assert Image.open(tmp_path / "out.png").size == (128, 96)
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.size == (128, 96)
     assert [path.name for path in (tmp_path / "jobs").iterdir() if path.name[0] != "."] == []
 
 
