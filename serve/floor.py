@@ -24,7 +24,9 @@ class Floor:
         assert setup.memory is not None
         self._setup, self._most = setup, most
         self._memory = setup.memory
-        self._taken: dict[str, int] = {}
+        self._peaks: dict[str, int] = {}
+        self.taken = 0
+        """Bytes of memory that the jobs that are painted take."""
         self._painters: list[Painter] = []
         self._bell, self._ring = Pipe(duplex=False)
         self._rung = threading.Event()
@@ -41,11 +43,6 @@ class Floor:
             self._ring.send_bytes(b"!")
 
     @property
-    def taken(self) -> int:
-        """Bytes of memory that the jobs that are painted take."""
-        return sum(self._taken.values())
-
-    @property
     def ready(self) -> bool:
         """Whether a process can paint."""
         return any(painter.ready for painter in self._painters)
@@ -56,13 +53,14 @@ class Floor:
         free = next(idle, None)
         if free is None or self.taken + peak_bytes > self._memory:
             return False
-        self._taken[task.id] = peak_bytes
+        self._peaks[task.id] = peak_bytes
+        self.taken += peak_bytes
         free.begin(task)
         return True
 
     def halt(self, name: str, how: Halt) -> None:
         """Have a job left; its end is heard."""
-        for painter in self._painters:
+        for painter in list(self._painters):  # which others may change meanwhile
             if painter.task is not None and painter.task.id == name:
                 painter.halt(how)
 
@@ -71,8 +69,8 @@ class Floor:
         by_connection = {painter.connection: painter for painter in self._painters}
         found = wait([self._bell, *by_connection], patience)
         if self._bell in found:
+            self._rung.clear()  # first: who rings now is heard the next time
             self._bell.recv_bytes()
-            self._rung.clear()
         for connection, painter in by_connection.items():
             if connection in found:
                 yield from self._said(painter)
@@ -82,7 +80,7 @@ class Floor:
         for painter in self._painters:
             painter.halt("pause")
         until = time.monotonic() + seconds
-        while self._taken and time.monotonic() < until:
+        while self._peaks and time.monotonic() < until:
             yield from self.hear(0.1)
         for painter in self._painters:
             painter.kill()
@@ -103,5 +101,5 @@ class Floor:
             return
         if isinstance(message, Ended):
             painter.task = None
-            self._taken.pop(message.id, None)
+            self.taken -= self._peaks.pop(message.id)
         yield message
