@@ -187,9 +187,7 @@ def main() -> None:
             tenth = max(1, len(load.memory) // 10)
             begin, end = median(load.memory[:tenth]), median(load.memory[-tenth:])
             most = max(load.memory)
-            print(
-                f"  memory, MB: {begin:.0f} at the beginning, {most:.0f} at most, {end:.0f} at the end"
-            )
+            print(f"  memory, MB: {begin:.0f} at first, {most:.0f} at most, {end:.0f} at last")
 
 
 if __name__ == "__main__":

@@ -155,7 +155,8 @@ class Manager:
             job = coming.result()
         finally:
             with self._lock:
-                self._coming.pop((client, key), None)
+                if self._coming.get((client, key)) is coming:
+                    del self._coming[client, key]
         if job.digest != digest_of(order, pictures):
             raise ConflictError("another job has been asked for with the same idempotency key")
         return self.view(job.id)
@@ -218,6 +219,7 @@ class Manager:
             job = self._job(name)
             del self._jobs[name]
             if job.state == "running":
+                self._shelf.forget(name)  # removed when it has ended
                 self._floor.halt(name, "cancel")
             else:
                 self._shelf.remove(name)
@@ -311,7 +313,7 @@ class Manager:
     @property
     def ready(self) -> bool:
         """Whether jobs are painted."""
-        return self._floor.ready
+        return self._floor.ready and not self._ending.is_set()
 
     def _taken_in(self, order: Order, pictures: Mapping[str, Path], client: str, key: str) -> Job:
         with self._lock:
@@ -328,6 +330,7 @@ class Manager:
         finally:
             with self._lock:
                 self._taking[client] -= 1
+                self._taking += Counter()  # without those at zero
         with self._lock:
             self._jobs[name] = job
             self.counts["taken"] += 1

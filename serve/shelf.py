@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from ortist.models.files import locked, reason, write_whole
 from ortist.serve.job import Job, read_job
 from ortist.serve.task import Files
 
+_ID = re.compile(r"[0-9a-f]{32}")
 _INCOMING, _LOCK = ".incoming", ".lock"
 
 
@@ -60,9 +62,12 @@ class Shelf:
     def read(self) -> Iterator[Job]:
         """Yield the jobs that are there."""
         for folder in self._folder.iterdir():
-            job = read_job(Files(folder))
+            files = Files(folder)
+            job = read_job(files)
             if job is not None and job.id == folder.name:
                 yield job
+            elif _ID.fullmatch(folder.name) and not files.job.exists():
+                self.remove(folder.name)
 
     @contextmanager
     def added(self, name: str) -> Iterator[Files]:
@@ -74,6 +79,10 @@ class Shelf:
             files.folder.rename(self._folder / name)
         finally:
             shutil.rmtree(files.folder, ignore_errors=True)
+
+    def forget(self, name: str) -> None:
+        """Have a job, whose files are in use, not be there when the service starts again."""
+        self.files(name).job.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
         """Remove a job."""
