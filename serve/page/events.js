@@ -73,7 +73,7 @@ async function connection(id, place, listeners, stop) {
       signal: AbortSignal.any([stop, cut.signal]),
     });
     listeners.onConnection(null);
-    const chunks = /** @type {ReadableStream<Uint8Array>} */ (response.body);
+    const chunks = /** @type {ReadableStream<BufferSource>} */ (response.body);
     for await (const event of parse(chunks, silence.reset)) {
       if (stop.aborted) return false;
       if (event.id) place.last = event.id;
@@ -99,7 +99,7 @@ function take(event, listeners) {
 }
 
 /**
- * @param {ReadableStream<Uint8Array>} stream
+ * @param {ReadableStream<BufferSource>} stream
  * @param {() => void} onChunk
  * @returns {AsyncGenerator<{id: string, name: string, data: string}>}
  */

@@ -96,6 +96,7 @@ export class JobView {
     this.#compare.setSize(job.plan.width, job.plan.height);
     this.#curve = new Curve(this.#costs, job.plan);
     this.#curvePlace.replaceChildren(this.#curve.element);
+    this.#curvePlace.hidden = true;
     this.#bar.replaceChildren(...this.#viewControls(job));
     if (job.preview === null && job.inputs.includes("content")) {
       this.#input("content").load().then((url) => {
@@ -118,6 +119,7 @@ export class JobView {
     this.#job.preview ??= step.preview;
     this.around.history.update(this.#job);
     this.#progress.show(this.#job, step);
+    this.#curvePlace.hidden = false;
     this.#curve?.draw();
     this.#want(step.preview);
   }
@@ -256,7 +258,7 @@ export class JobView {
   /** @param {Job} job */
   #showFacts(job) {
     const options = Object.entries(job.options).map(([name, value]) => [this.around.titles(name), toText(value)]);
-    const facts = [["Recipe", job.recipe], ...options, ["Memory", bytes(job.plan.peak_bytes)], ["Begun", clock(job.created)]];
+    const facts = [["Recipe", job.recipe], ...options, ["Memory", bytes(job.plan.peak_bytes)], ["Sent", clock(job.created)]];
     this.#facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   }
 }
