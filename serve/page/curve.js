@@ -92,8 +92,8 @@ export class Curve {
     let first = 1;
     return this.plan.scales.flatMap(({ width, height, steps }, at) => {
       const left = x(first);
-      const room = x(first + steps - 1) - left;
       first += steps;
+      const room = x(first) - left;
       const label = svg("text", { class: "tick", x: left + (at ? 5 : 0), y: 10 }, document.createTextNode(`${Math.max(width, height)} px`));
       const border = svg("line", { class: "border", x1: left, x2: left, y1: 2, y2: HEIGHT - MARGIN.bottom });
       return [...(at ? [border] : []), ...(room > 40 ? [label] : [])];

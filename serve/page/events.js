@@ -74,12 +74,13 @@ async function connection(id, place, listeners, stop) {
     });
     listeners.onConnection(null);
     const chunks = /** @type {ReadableStream<BufferSource>} */ (response.body);
+    let ended = false;
     for await (const event of parse(chunks, silence.reset)) {
       if (stop.aborted) return false;
       if (event.id) place.last = event.id;
-      if (take(event, listeners)) return true;
+      ended = take(event, listeners, ended);
     }
-    return false;
+    return ended;
   } finally {
     silence.end();
   }
@@ -88,11 +89,12 @@ async function connection(id, place, listeners, stop) {
 /**
  * @param {{name: string, data: string}} event
  * @param {Listeners} listeners
- * @returns {boolean} whether it was the last one
+ * @param {boolean} ended whether the job has; its steps may still follow, until the server ends the stream
+ * @returns {boolean} whether it has now
  */
-function take(event, listeners) {
+function take(event, listeners, ended) {
   if (event.name === "step") listeners.onStep(JSON.parse(event.data));
-  if (event.name !== "state") return false;
+  if (event.name !== "state") return ended;
   const job = JSON.parse(event.data);
   listeners.onJob(job);
   return isFinal(job);

@@ -1,7 +1,7 @@
 // @ts-check
 // One painting, open: its picture on the stage, its progress and what can be done with it in the panel.
 
-import { ApiError, isFinal, jobPath, json, request } from "./api.js";
+import { ApiError, isFinal, jobPath, request } from "./api.js";
 import { Compare } from "./compare.js";
 import { confirmed } from "./confirm.js";
 import { Costs } from "./costs.js";
@@ -121,7 +121,8 @@ export class JobView {
     this.#progress.show(this.#job, step);
     this.#curvePlace.hidden = false;
     this.#curve?.draw();
-    this.#want(step.preview);
+    // Steps of the past come again on opening; their previews do not.
+    if (!isFinal(this.#job)) this.#want(step.preview);
   }
 
   /** @param {ApiError|null} error */
@@ -226,7 +227,8 @@ export class JobView {
   /** @param {string} what */
   async #command(what) {
     const path = jobPath(this.id);
-    this.#onJob(await (what === "cancel" ? json(path, { method: "DELETE" }) : json(`${path}/${what}`, { method: "POST" })));
+    // The events tell what comes of it. They may overtake the answer, which would bring an older state back.
+    await (what === "cancel" ? request(path, { method: "DELETE" }) : request(`${path}/${what}`, { method: "POST" }));
   }
 
   async #remove() {
