@@ -58,6 +58,15 @@ function nameOf({ content, styles, regions: parts }) {
   return [stem(content?.name ?? "painting"), painted.map(({ name }) => stem(name)).join(" + ")].filter(Boolean).join(" in ");
 }
 
+/** @param {Draft} draft @returns {Record<string, string>} */
+function filesOf({ content, styles, regions: parts, start }) {
+  /** @type {[string, import("./pictures.js").Picture|null][]} */
+  const all = [["content", content], ["start", start],
+    ...styles.map(({ picture }, at) => /** @type {[string, any]} */ ([`style-${at + 1}`, picture])),
+    ...parts.map(({ style }, at) => /** @type {[string, any]} */ ([`region-${at + 1}-style`, style]))];
+  return Object.fromEntries(all.flatMap(([name, picture]) => (picture ? [[name, picture.name]] : [])));
+}
+
 /** Goes between what is set up and an open painting. */
 class App {
   /** @type {JobView|null} */
@@ -70,7 +79,7 @@ class App {
     this.setUp = {
       stage: easel(draft, () => !this.#view),
       panel: el("div", { class: "form" }, ...mainControls(draft), regions(draft), allOptions(draft)),
-      foot: paintButton(draft, (job) => this.#began(job, nameOf(draft))),
+      foot: paintButton(draft, (job) => this.#began(job, draft)),
     };
     /** @type {import("./job.js").Surroundings} */
     this.around = {
@@ -78,7 +87,7 @@ class App {
       onLeave: () => this.go(null),
       titles: (name) => draft.options.schema.properties[name]?.title ?? name,
       onRepeat: async (job) => {
-        await repeat(job, draft);
+        await repeat(job, draft, this.history.entry(job.id)?.files ?? {});
         this.go(null);
       },
     };
@@ -87,9 +96,9 @@ class App {
     this.show(openJob());
   }
 
-  /** @param {import("./api.js").Job} job @param {string} name */
-  #began(job, name) {
-    this.history.add(job, name);
+  /** @param {import("./api.js").Job} job @param {Draft} draft */
+  #began(job, draft) {
+    this.history.add(job, nameOf(draft), filesOf(draft));
     this.history.update(job);
     this.go(job.id);
   }
