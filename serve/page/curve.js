@@ -88,7 +88,7 @@ export class Curve {
     const right = this.#width - RIGHT;
     return [
       text(name, { class: "strip-name", x: LEFT, y: top - 7 }),
-      text(value === undefined ? "" : short(value), { class: "strip-value", x: right, y: top - 7, "text-anchor": "end" }),
+      text(value === undefined ? "" : compact(value), { class: "strip-value", x: right, y: top - 7, "text-anchor": "end" }),
       ...ticks(low, high).flatMap((cost) => [
         svg("line", { class: "grid", x1: LEFT, x2: right, y1: y(cost), y2: y(cost) }),
         text(compact(cost), { class: "tick", x: LEFT - 6, y: y(cost) + 4, "text-anchor": "end" }),
