@@ -41,14 +41,24 @@ function optionField(draft, name, property) {
   const { control, show } = controlFor(draft, name, property, id);
   const hint = property.description && el("p", { class: "hint", id: `${id}-hint` }, property.description);
   if (hint) control.setAttribute("aria-describedby", hint.id);
+  const needs = el("p", { class: "hint" });
   const head = heading({ label: property.title ?? name.replaceAll("_", " "), for: id, onReset: () => draft.setOption(name, null) });
   const update = () => {
     show(draft.options.value(name));
+    needs.textContent = needed(draft, property);
+    needs.hidden = !needs.textContent;
     head.setChanged(draft.options.isChanged(name));
   };
   draft.addEventListener("options", update);
   update();
-  return el("div", { class: "field" }, head.row, control, hint, errorNote(draft, `option:${name}`, control));
+  return el("div", { class: "field" }, head.row, control, hint, needs, errorNote(draft, `option:${name}`, control));
+}
+
+/** Says which other options must be set for this one to count. @param {Draft} draft @param {import("./options.js").Property} property */
+function needed({ options }, property) {
+  const missing = Object.entries(property["x-needs"] ?? {}).filter(([name, value]) => options.value(name) !== value);
+  const words = missing.map(([name, value]) => `${options.schema.properties[name]?.title ?? name} is ${value}`);
+  return words.length ? `Only if ${words.join(" and ")}.` : "";
 }
 
 /**

@@ -58,59 +58,74 @@ function nameOf({ content, styles, regions: parts }) {
   return [stem(content?.name ?? "painting"), painted.map(({ name }) => stem(name)).join(" + ")].filter(Boolean).join(" in ");
 }
 
-async function main() {
-  keepToken();
-  byId("tools").append(themeButton());
-  const { limits, recipes, schema } = await ask();
-  const draft = new Draft(new Options(schema, recipes), limits);
+/** @param {Draft} draft @returns {Record<string, string>} */
+function filesOf({ content, styles, regions: parts, start }) {
+  /** @type {[string, import("./pictures.js").Picture|null][]} */
+  const all = [["content", content], ["start", start],
+    ...styles.map(({ picture }, at) => /** @type {[string, any]} */ ([`style-${at + 1}`, picture])),
+    ...parts.map(({ style }, at) => /** @type {[string, any]} */ ([`region-${at + 1}-style`, style]))];
+  return Object.fromEntries(all.flatMap(([name, picture]) => (picture ? [[name, picture.name]] : [])));
+}
+
+/** Goes between what is set up and an open painting. */
+class App {
   /** @type {JobView|null} */
-  let view = null;
+  #view = null;
+  #back = button("New painting", () => this.go(null), { icon: "add", class: "quiet" });
 
-  const history = new History(byId("history"), { onOpen: (id) => go(id), onNew: () => go(null) });
-  const setUp = {
-    stage: easel(draft, () => !view),
-    panel: el("div", { class: "form" }, ...mainControls(draft), regions(draft), allOptions(draft)),
-    foot: paintButton(draft, (job) => {
-      history.add(job, nameOf(draft));
-      history.update(job);
-      go(job.id);
-    }),
-  };
-  const back = button("New painting", () => go(null), { icon: "add", class: "quiet" });
-  byId("tools").prepend(back);
-  const around = {
-    history,
-    onLeave: () => go(null),
-    titles: (/** @type {string} */ name) => schema.properties[name]?.title ?? name,
-    onRepeat: async (/** @type {import("./api.js").Job} */ job) => {
-      await repeat(job, draft);
-      go(null);
-    },
-  };
-
-  /** @param {string|null} id */
-  function go(id) {
-    showJob(id);
-    show(id);
+  /** @param {Draft} draft */
+  constructor(draft) {
+    this.history = new History(byId("history"), { onOpen: (id) => this.go(id), onNew: () => this.go(null) });
+    this.setUp = {
+      stage: easel(draft, () => !this.#view),
+      panel: el("div", { class: "form" }, ...mainControls(draft), regions(draft), allOptions(draft)),
+      foot: paintButton(draft, (job) => this.#began(job, draft)),
+    };
+    /** @type {import("./job.js").Surroundings} */
+    this.around = {
+      history: this.history,
+      onLeave: () => this.go(null),
+      titles: (name) => draft.options.schema.properties[name]?.title ?? name,
+      onRepeat: async (job) => {
+        await repeat(job, draft, this.history.entry(job.id)?.files ?? {});
+        this.go(null);
+      },
+    };
+    byId("tools").prepend(this.#back);
+    addEventListener("popstate", () => this.show(openJob()));
+    this.show(openJob());
   }
 
-  /** @param {string|null} id of the painting to show, null for what is set up */
-  function show(id) {
-    if (view && view.id === id) return;
-    view?.close();
-    view = id ? new JobView(id, around) : null;
-    document.body.dataset.view = view ? "job" : "setup";
-    byId("stage").replaceChildren(view ? view.stage : setUp.stage);
-    byId("panel").replaceChildren(...(view ? [view.panel] : [setUp.panel, setUp.foot]));
-    byId("panel").setAttribute("aria-label", view ? "Painting" : "Settings");
-    back.hidden = !view;
-    history.select(id);
-    scrollTo(0, 0);
+  /** @param {import("./api.js").Job} job @param {Draft} draft */
+  #began(job, draft) {
+    this.history.add(job, nameOf(draft), filesOf(draft));
+    this.history.update(job);
+    this.go(job.id);
+  }
+
+  /** @param {string|null} id as for show; the address follows */
+  go(id) {
+    showJob(id);
+    this.show(id);
     byId("stage").focus({ preventScroll: true });
   }
 
-  addEventListener("popstate", () => show(openJob()));
-  show(openJob());
+  /** @param {string|null} id of the painting to show, null for what is set up */
+  show(id) {
+    if (this.#view && this.#view.id === id) return;
+    this.#view?.close();
+    const view = id ? new JobView(id, this.around) : null;
+    this.#view = view;
+    byId("stage").replaceChildren(view ? view.stage : this.setUp.stage);
+    byId("panel").replaceChildren(...(view ? [view.panel] : [this.setUp.panel, this.setUp.foot]));
+    byId("panel").setAttribute("aria-label", view ? "Painting" : "Settings");
+    this.#back.hidden = !view;
+    this.history.select(id);
+    scrollTo(0, 0);
+  }
 }
 
-main();
+keepToken();
+byId("tools").append(themeButton());
+const { limits, recipes, schema } = await ask();
+new App(new Draft(new Options(schema, recipes), limits));

@@ -39,6 +39,7 @@ export class Compare {
   /** @param {number} width @param {number} height of the painting when it is done */
   setSize(width, height) {
     this.#size = { width, height };
+    this.element.style.setProperty("--aspect", String(width / height));
     this.#layOut();
   }
 

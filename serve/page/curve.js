@@ -1,15 +1,22 @@
 // @ts-check
-// The costs as curves, and as a table for those who do not see them.
+// The costs as curves, and as a table for those who do not see them. Each cost has a strip of its
+// own: they are of different sizes, and on one scale all would be flat.
 
+import { ticks } from "./costs.js";
 import { el, svg } from "./dom.js";
 import { disclosure } from "./fields.js";
-import { pixels, short } from "./text.js";
+import { compact, pixels, short } from "./text.js";
 
 const LINES = ["total", "content", "style"];
-const HEIGHT = 168;
-const MARGIN = { left: 34, right: 6, top: 18, bottom: 20 };
+const LEFT = 38;
+const RIGHT = 4;
+const TOP = 20;
+const STRIP = { title: 20, height: 48, gap: 10 };
+const BOTTOM = 18;
+const HEIGHT = TOP + LINES.length * (STRIP.title + STRIP.height + STRIP.gap) + BOTTOM;
 const ROWS = 12;
-const LABELS = 4;
+/** A label of a scale needs this much. */
+const LABEL = 44;
 
 /** @typedef {import("./costs.js").Costs} Costs */
 /** @typedef {import("./api.js").Job["plan"]} Plan */
@@ -17,21 +24,22 @@ const LABELS = 4;
 /** Draws the costs of one job. */
 export class Curve {
   #picture = /** @type {SVGElement} */ (svg("svg", { class: "curve", role: "img" }));
-  #reading = el("p", { class: "reading" });
+  #step = el("span", { class: "amount" });
   #rows = el("tbody");
   #due = 0;
   #pointed = -1;
+  #width = 0;
   #watcher = new ResizeObserver(() => this.draw());
 
   /** @param {Costs} costs @param {Plan} plan */
   constructor(costs, plan) {
     this.costs = costs;
     this.plan = plan;
-    const legend = el("p", { class: "legend", "aria-hidden": "true" }, ...LINES.map((name) => el("span", { class: `key ${name}` }, name)));
+    const head = ["Step", "Size", ...LINES].map((name) => el("th", { scope: "col" }, name));
+    const table = el("table", {}, el("thead", {}, el("tr", {}, ...head)), this.#rows);
     this.element = el("section", { class: "costs", "aria-label": "Costs" },
-      el("div", { class: "heading" }, el("h3", {}, "Costs"), legend),
-      this.#picture, this.#reading,
-      disclosure("Costs as a table", null, this.#table()));
+      el("div", { class: "heading" }, el("h3", {}, "Costs"), this.#step),
+      this.#picture, disclosure("Costs as a table", null, table));
     this.#picture.addEventListener("pointermove", (event) => this.#point(event));
     this.#picture.addEventListener("pointerleave", () => this.#point(null));
     this.#watcher.observe(this.element);
@@ -49,96 +57,97 @@ export class Curve {
     cancelAnimationFrame(this.#due);
   }
 
-  #table() {
-    const head = ["Step", "Size", ...LINES].map((name) => el("th", { scope: "col" }, name));
-    return el("table", {}, el("thead", {}, el("tr", {}, ...head)), this.#rows);
-  }
-
   #draw() {
-    const width = Math.max(240, this.element.clientWidth);
-    const frame = this.#frame(width);
-    this.#picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-    this.#picture.setAttribute("height", String(HEIGHT));
+    const { steps } = this.costs;
+    this.#width = Math.max(240, this.element.clientWidth);
+    this.#picture.setAttribute("viewBox", `0 0 ${this.#width} ${HEIGHT}`);
     this.#picture.setAttribute("aria-label", this.#inWords());
-    this.#picture.replaceChildren(...this.#grid(frame, width), ...this.#scales(frame), ...this.#lines(frame), ...this.#cursor(frame));
-    this.#rows.replaceChildren(...sample(this.costs.steps).map(row));
-    this.#read();
+    this.#picture.replaceChildren(...this.#scales(), ...LINES.flatMap((name, at) => this.#strip(name, at)), ...this.#axis());
+    this.#step.textContent = this.#read() ? `step ${this.#read()?.step}` : "";
+    this.#rows.replaceChildren(...sample(steps).map(row));
   }
 
-  /** @param {number} width */
-  #frame(width) {
-    const [low, high] = this.costs.decades(LINES);
-    const inner = { width: width - MARGIN.left - MARGIN.right, height: HEIGHT - MARGIN.top - MARGIN.bottom };
-    const x = (/** @type {number} */ step) => MARGIN.left + inner.width * ((step - 1) / Math.max(1, this.plan.steps - 1));
-    const y = (/** @type {number} */ cost) => MARGIN.top + inner.height * (1 - (Math.log10(cost) - low) / (high - low));
-    return { low, high, x, y };
+  /** @returns {import("./api.js").Step|undefined} the step whose costs are told: that under the pointer, or the last */
+  #read() {
+    const { steps } = this.costs;
+    return steps[this.#pointed] ?? steps[steps.length - 1];
   }
 
-  /** @param {{low: number, high: number, y: (cost: number) => number}} frame @param {number} width */
-  #grid({ low, high, y }, width) {
-    const every = Math.ceil((high - low) / LABELS);
-    const made = [];
-    for (let power = low; power <= high; power += every) {
-      const at = y(10 ** power);
-      const label = svg("text", { class: "tick", x: MARGIN.left - 6, y: at + 4, "text-anchor": "end" });
-      label.append("10", svg("tspan", { dy: -4, class: "power" }, document.createTextNode(String(power))));
-      made.push(svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: at, y2: at }), label);
-    }
-    return made;
+  /** @param {number} step */
+  #x(step) {
+    const room = this.#width - LEFT - RIGHT;
+    return LEFT + room * ((step - 1) / Math.max(1, this.plan.steps - 1));
   }
 
-  /** @param {{x: (step: number) => number}} frame */
-  #scales({ x }) {
+  /** @param {string} name @param {number} at */
+  #strip(name, at) {
+    const [low, high] = this.costs.range(name);
+    const top = TOP + at * (STRIP.title + STRIP.height + STRIP.gap) + STRIP.title;
+    const y = (/** @type {number} */ cost) => top + STRIP.height * (1 - Math.log(cost / low) / Math.log(high / low));
+    const value = this.#read()?.costs[name];
+    const right = this.#width - RIGHT;
+    return [
+      text(name, { class: "strip-name", x: LEFT, y: top - 7 }),
+      text(value === undefined ? "" : compact(value), { class: "strip-value", x: right, y: top - 7, "text-anchor": "end" }),
+      ...ticks(low, high).flatMap((cost) => [
+        svg("line", { class: "grid", x1: LEFT, x2: right, y1: y(cost), y2: y(cost) }),
+        text(compact(cost), { class: "tick", x: LEFT - 6, y: y(cost) + 4, "text-anchor": "end" }),
+      ]),
+      ...this.costs.byScale().map((steps) => this.#line(name, steps, y)),
+    ];
+  }
+
+  /** @param {string} name @param {import("./api.js").Step[]} steps of one scale @param {(cost: number) => number} y */
+  #line(name, steps, y) {
+    const points = steps.filter(({ costs }) => costs[name] > 0)
+      .map(({ step, costs }) => `${this.#x(step).toFixed(1)},${y(costs[name]).toFixed(1)}`);
+    // A single point is no line yet; twice it is a dot.
+    return svg("polyline", { class: `line ${name}`, points: (points.length === 1 ? [points[0], points[0]] : points).join(" ") });
+  }
+
+  #scales() {
     let first = 1;
     return this.plan.scales.flatMap(({ width, height, steps }, at) => {
-      const left = x(first);
-      const room = x(first + steps - 1) - left;
+      const left = this.#x(first);
       first += steps;
-      const label = svg("text", { class: "tick", x: left + (at ? 5 : 0), y: 10 }, document.createTextNode(`${Math.max(width, height)} px`));
-      const border = svg("line", { class: "border", x1: left, x2: left, y1: 2, y2: HEIGHT - MARGIN.bottom });
-      return [...(at ? [border] : []), ...(room > 40 ? [label] : [])];
+      const border = svg("line", { class: "border", x1: left, x2: left, y1: 2, y2: HEIGHT - BOTTOM });
+      const label = text(`${Math.max(width, height)} px`, { class: "tick", x: left + (at ? 5 : 0), y: 10 });
+      return [...(at ? [border] : []), ...(this.#x(first) - left > LABEL ? [label] : [])];
     });
   }
 
-  /** @param {{x: (step: number) => number, y: (cost: number) => number}} frame */
-  #lines({ x, y }) {
-    return this.costs.byScale().flatMap((steps) => LINES.map((name) => {
-      const points = steps.filter(({ costs }) => costs[name] > 0).map(({ step, costs }) => `${x(step).toFixed(1)},${y(costs[name]).toFixed(1)}`);
-      // A single point is no line yet; twice it is a dot.
-      return svg("polyline", { class: `line ${name}`, points: (points.length === 1 ? [points[0], points[0]] : points).join(" ") });
-    }));
-  }
-
-  /** @param {{x: (step: number) => number}} frame */
-  #cursor({ x }) {
+  #axis() {
+    const y = HEIGHT - 4;
+    const ends = [
+      text("1", { class: "tick", x: LEFT, y }),
+      text(`${this.plan.steps} steps`, { class: "tick", x: this.#width - RIGHT, y, "text-anchor": "end" }),
+    ];
     const step = this.costs.steps[this.#pointed];
-    const last = svg("text", { class: "tick", x: x(this.plan.steps), y: HEIGHT - 5, "text-anchor": "end" }, document.createTextNode(`step ${this.plan.steps}`));
-    const first = svg("text", { class: "tick", x: MARGIN.left, y: HEIGHT - 5 }, document.createTextNode("1"));
-    if (!step) return [first, last];
-    return [first, last, svg("line", { class: "cursor", x1: x(step.step), x2: x(step.step), y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom })];
+    if (!step) return ends;
+    const x = this.#x(step.step);
+    return [...ends, svg("line", { class: "cursor", x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM })];
   }
 
   /** @param {PointerEvent|null} event */
   #point(event) {
-    const box = this.#picture.getBoundingClientRect();
-    const share = event ? (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right) : -1;
-    const wanted = 1 + share * (this.plan.steps - 1);
-    this.#pointed = share < -0.05 ? -1 : this.costs.steps.findLastIndex(({ step }) => step <= Math.max(1, Math.round(wanted)));
+    const share = event ? (event.offsetX - LEFT) / (this.#width - LEFT - RIGHT) : -1;
+    const wanted = Math.max(1, Math.round(1 + share * (this.plan.steps - 1)));
+    this.#pointed = event ? this.costs.steps.findLastIndex(({ step }) => step <= wanted) : -1;
     this.draw();
-  }
-
-  #read() {
-    const { steps } = this.costs;
-    const step = steps[this.#pointed] ?? steps[steps.length - 1];
-    this.#reading.textContent = step ? `Step ${step.step}: ${LINES.map((name) => `${name} ${short(step.costs[name] ?? 0)}`).join(", ")}` : "No steps yet.";
   }
 
   #inWords() {
     const [first] = this.costs.steps;
     const last = this.costs.steps[this.costs.steps.length - 1];
     if (!first) return "Costs: no steps yet";
-    return `Costs over ${this.plan.steps} steps on a logarithmic scale: total from ${short(first.costs.total)} to ${short(last.costs.total)} at step ${last.step}`;
+    const told = LINES.map((name) => `${name} from ${short(first.costs[name])} to ${short(last.costs[name])}`);
+    return `Costs on logarithmic scales, until step ${last.step} of ${this.plan.steps}: ${told.join(", ")}`;
   }
+}
+
+/** @param {string} words @param {Record<string, string|number>} attributes */
+function text(words, attributes) {
+  return svg("text", attributes, document.createTextNode(words));
 }
 
 /** @param {import("./api.js").Step[]} steps @returns {import("./api.js").Step[]} a dozen of them, the last among them */
@@ -150,5 +159,5 @@ function sample(steps) {
 /** @param {import("./api.js").Step} step */
 function row({ step, width, height, costs }) {
   const cells = [pixels(width, height), ...LINES.map((name) => short(costs[name] ?? 0))];
-  return el("tr", {}, el("th", { scope: "row" }, String(step)), ...cells.map((text) => el("td", {}, text)));
+  return el("tr", {}, el("th", { scope: "row" }, String(step)), ...cells.map((words) => el("td", {}, words)));
 }

@@ -13,7 +13,7 @@ const PATHS = {
   undo: "M8 5L4 9l4 4M4 9h10a5.5 5.5 0 0 1 0 11h-3",
   redo: "M16 5l4 4-4 4M20 9H10a5.5 5.5 0 0 0 0 11h3",
   reset: "M5 5v5h5M5.5 10a7.5 7.5 0 1 1-1 4",
-  dice: "M5 5h14v14H5zM9 9h.01M15 15h.01M15 9h.01M9 15h.01",
+  dice: "M5 5h14v14H5zM8.7 8.7h.6v.6h-.6zM14.7 8.7h.6v.6h-.6zM8.7 14.7h.6v.6h-.6zM14.7 14.7h.6v.6h-.6z",
   pause: "M9 5v14M15 5v14",
   play: "M7 5l12 7-12 7z",
   stop: "M6 6h12v12H6z",

@@ -73,13 +73,14 @@ async function connection(id, place, listeners, stop) {
       signal: AbortSignal.any([stop, cut.signal]),
     });
     listeners.onConnection(null);
-    const chunks = /** @type {ReadableStream<Uint8Array>} */ (response.body);
+    const chunks = /** @type {ReadableStream<BufferSource>} */ (response.body);
+    let ended = false;
     for await (const event of parse(chunks, silence.reset)) {
       if (stop.aborted) return false;
       if (event.id) place.last = event.id;
-      if (take(event, listeners)) return true;
+      ended = take(event, listeners, ended);
     }
-    return false;
+    return ended;
   } finally {
     silence.end();
   }
@@ -88,18 +89,19 @@ async function connection(id, place, listeners, stop) {
 /**
  * @param {{name: string, data: string}} event
  * @param {Listeners} listeners
- * @returns {boolean} whether it was the last one
+ * @param {boolean} ended whether the job has; its steps may still follow, until the server ends the stream
+ * @returns {boolean} whether it has now
  */
-function take(event, listeners) {
+function take(event, listeners, ended) {
   if (event.name === "step") listeners.onStep(JSON.parse(event.data));
-  if (event.name !== "state") return false;
+  if (event.name !== "state") return ended;
   const job = JSON.parse(event.data);
   listeners.onJob(job);
   return isFinal(job);
 }
 
 /**
- * @param {ReadableStream<Uint8Array>} stream
+ * @param {ReadableStream<BufferSource>} stream
  * @param {() => void} onChunk
  * @returns {AsyncGenerator<{id: string, name: string, data: string}>}
  */

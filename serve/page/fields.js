@@ -62,7 +62,7 @@ export function heading({ label, for: target, id, value, onReset }) {
  *   label?: string, labelledBy?: string, describedBy?: string, steps?: number}} what steps: per doubling
  * @returns {{input: HTMLInputElement, show: (value: number) => void}}
  */
-export function logSlider({ id, from, to, describe, onInput, label, labelledBy, describedBy, steps = 12 }) {
+export function logSlider({ id, from, to, describe, onInput, label, labelledBy, describedBy, steps = 8 }) {
   const input = el("input", {
     id, type: "range", class: "slider", min: Math.log2(from), max: Math.log2(to), step: 1 / steps,
     "aria-label": label, "aria-labelledby": labelledBy, "aria-describedby": describedBy,
@@ -73,7 +73,7 @@ export function logSlider({ id, from, to, describe, onInput, label, labelledBy, 
     fillFrom(input, 0);
   };
   input.addEventListener("input", () => {
-    const value = Number((2 ** Number(input.value)).toPrecision(3));
+    const value = Number((2 ** Number(input.value)).toPrecision(2));
     onInput(value);
     show(value);
   });

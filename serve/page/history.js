@@ -13,7 +13,8 @@ const EVERY = 4;
 
 /**
  * @typedef {import("./api.js").Job} Job
- * @typedef {{id: string, name: string, created: string}} Entry
+ * @typedef {{id: string, name: string, created: string, files?: Record<string, string>}} Entry files: what the
+ *   pictures were called here, by their names in Job.inputs
  * @typedef {{button: HTMLButtonElement, frame: HTMLElement, state: HTMLElement,
  *   picture: import("./loaded.js").LoadedPicture, shown: number|null}} Tile
  */
@@ -51,9 +52,9 @@ export class History {
     return this.#entries().find((one) => one.id === id);
   }
 
-  /** @param {Job} job @param {string} name */
-  add({ id, created }, name) {
-    this.#keep([{ id, name, created }, ...this.#entries().filter((one) => one.id !== id)].slice(0, MOST));
+  /** @param {Job} job @param {string} name @param {Record<string, string>} files */
+  add({ id, created }, name, files) {
+    this.#keep([{ id, name, created, files }, ...this.#entries().filter((one) => one.id !== id)].slice(0, MOST));
   }
 
   /** @param {Job} job as it is now */

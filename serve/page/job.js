@@ -1,7 +1,7 @@
 // @ts-check
 // One painting, open: its picture on the stage, its progress and what can be done with it in the panel.
 
-import { ApiError, isFinal, jobPath, json, request } from "./api.js";
+import { ApiError, isFinal, jobPath, request } from "./api.js";
 import { Compare } from "./compare.js";
 import { confirmed } from "./confirm.js";
 import { Costs } from "./costs.js";
@@ -96,6 +96,7 @@ export class JobView {
     this.#compare.setSize(job.plan.width, job.plan.height);
     this.#curve = new Curve(this.#costs, job.plan);
     this.#curvePlace.replaceChildren(this.#curve.element);
+    this.#curvePlace.hidden = true;
     this.#bar.replaceChildren(...this.#viewControls(job));
     if (job.preview === null && job.inputs.includes("content")) {
       this.#input("content").load().then((url) => {
@@ -118,8 +119,10 @@ export class JobView {
     this.#job.preview ??= step.preview;
     this.around.history.update(this.#job);
     this.#progress.show(this.#job, step);
+    this.#curvePlace.hidden = false;
     this.#curve?.draw();
-    this.#want(step.preview);
+    // Steps of the past come again on opening; their previews do not.
+    if (!isFinal(this.#job)) this.#want(step.preview);
   }
 
   /** @param {ApiError|null} error */
@@ -224,7 +227,8 @@ export class JobView {
   /** @param {string} what */
   async #command(what) {
     const path = jobPath(this.id);
-    this.#onJob(await (what === "cancel" ? json(path, { method: "DELETE" }) : json(`${path}/${what}`, { method: "POST" })));
+    // The events tell what comes of it. They may overtake the answer, which would bring an older state back.
+    await (what === "cancel" ? request(path, { method: "DELETE" }) : request(`${path}/${what}`, { method: "POST" }));
   }
 
   async #remove() {
@@ -256,7 +260,7 @@ export class JobView {
   /** @param {Job} job */
   #showFacts(job) {
     const options = Object.entries(job.options).map(([name, value]) => [this.around.titles(name), toText(value)]);
-    const facts = [["Recipe", job.recipe], ...options, ["Memory", bytes(job.plan.peak_bytes)], ["Begun", clock(job.created)]];
+    const facts = [["Recipe", job.recipe], ...options, ["Memory", bytes(job.plan.peak_bytes)], ["Sent", clock(job.created)]];
     this.#facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   }
 }

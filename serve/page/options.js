@@ -4,7 +4,8 @@
 /**
  * @typedef {{title?: string, description?: string, default?: any, type?: string|string[], enum?: any[],
  *   const?: any, minimum?: number, maximum?: number, exclusiveMinimum?: number, exclusiveMaximum?: number,
- *   anyOf?: Property[], oneOf?: Property[], items?: Property, "x-panel"?: string}} Property
+ *   anyOf?: Property[], oneOf?: Property[], items?: Property, "x-panel"?: string,
+ *   "x-needs"?: Record<string, any>}} Property
  * @typedef {{properties: Record<string, Property>}} Schema
  */
 

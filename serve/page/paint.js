@@ -64,6 +64,6 @@ function revealError() {
   // After the messages are there and their sections open.
   requestAnimationFrame(() => {
     const shown = [...document.querySelectorAll(".error")].find((note) => note.textContent);
-    shown?.scrollIntoView({ block: "nearest" });
+    shown?.scrollIntoView({ block: "center" });
   });
 }

@@ -98,7 +98,7 @@ function words(job, step) {
   if (state === "failed") return job.error ?? "The server does not say why.";
   if (!step) return `${pixels(plan.width, plan.height)}, ${several(plan.steps, "step")}`;
   const at = `Step ${step.step} of ${step.steps}`;
-  if (state === "canceled") return `${at}; the last picture is kept.`;
+  if (state === "canceled") return job.result ? `${at}; the last picture is kept.` : at;
   const scale = step.scales > 1 ? `, scale ${step.scale} of ${step.scales}` : "";
   return `${at}${scale}, ${pixels(step.width, step.height)}`;
 }

@@ -17,6 +17,8 @@ import { several } from "./text.js";
  * @typedef {import("./masks.js").Mask} Mask
  */
 
+const THUMB = 144;
+
 /** @param {Draft} draft @returns {HTMLElement} */
 export function regions(draft) {
   const list = el("div", { class: "stack" });
@@ -152,7 +154,9 @@ function stretched({ content: picture }, mask) {
  * @param {string} key
  */
 function maskButton(label, picture, mask, edit, key) {
-  const canvas = el("canvas", { width: 144, height: 108 });
+  // With the picture's proportions, so that both are cropped alike.
+  const height = mask ? Math.round((THUMB * mask.height) / mask.width) : THUMB;
+  const canvas = el("canvas", { width: THUMB, height });
   if (mask) showMask(canvas.getContext("2d"), mask);
   return el("button", { type: "button", class: "mask-thumb", "aria-label": label, title: label, onclick: edit, "data-key": key },
     picture && el("img", { src: picture.url, alt: "" }), canvas);

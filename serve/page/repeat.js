@@ -4,15 +4,17 @@
 import { jobPath, request } from "./api.js";
 import { maskOf } from "./masks.js";
 import { readPicture, release } from "./pictures.js";
+import { stem } from "./text.js";
 
 /**
  * @param {import("./api.js").Job} job
  * @param {import("./draft.js").Draft} draft stays as it is if something cannot be fetched
+ * @param {Record<string, string>} files what the pictures were called, as far as that is known
  */
-export async function repeat(job, draft) {
+export async function repeat(job, draft, files) {
   const fetched = new Map(await Promise.all(job.inputs.map(async (name) => {
     const response = await request(`${jobPath(job.id)}/inputs/${encodeURIComponent(name)}`);
-    return /** @type {[string, import("./pictures.js").Picture]} */ ([name, await readPicture(await response.blob(), draft.limits, `${name}.png`)]);
+    return /** @type {[string, import("./pictures.js").Picture]} */ ([name, await readPicture(await response.blob(), draft.limits, `${stem(files[name] ?? name)}.png`)]);
   })));
   const picture = (/** @type {string|null} */ name) => (name && fetched.get(name)) || null;
   const content = picture("content");

@@ -26,6 +26,13 @@ export function short(value) {
   return Number(value.toPrecision(3)).toString();
 }
 
+const COMPACT = new Intl.NumberFormat("en-US", { notation: "compact", maximumSignificantDigits: 3 });
+
+/** @param {number} value @returns {string} as short as can be, as in 1.5M */
+export function compact(value) {
+  return value < 1e-3 ? value.toExponential() : COMPACT.format(value);
+}
+
 /** @param {number} seconds @returns {string} */
 export function duration(seconds) {
   if (seconds < 1.5) return "1 s";
