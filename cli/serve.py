@@ -20,10 +20,13 @@ from ortist.cli.parameters import (
 from ortist.cli.streams import print_line
 from ortist.engine import InputError
 from ortist.engine.graphs import KERNELS
+from ortist.engine.sessions import physical_cores
 from ortist.engine.workers import Setup
 
 TOKEN = "ORTIST_TOKEN"
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+_ALL = ("0.0.0.0", "::")
+"""Addresses that stand for all of a machine."""
 _CORES = 4
 """Of a painter: with more a picture is hardly done sooner."""
 
@@ -84,13 +87,15 @@ def serve(
     except ImportError as error:
         raise InputError(f"{error.name} is missing: pip install 'ortist[serve]'") from error
     limits = read_limits(limit or [])
-    cores = os.cpu_count() or 1
+    cores = physical_cores()
     painters = painters or max(1, cores // _CORES)
     threads = threads or max(1, cores // painters)
     setup = Setup(device, threads, models, kernel, memory_limit(memory))
     secret = _secret(token, host)
     folder = folder or _data_folder()
     names = {*LOCAL_HOSTS, host, f"[{host}]", *(allow_host or [])}
+    if secret and host in _ALL and not allow_host:
+        names = {"*"}  # its names are not known; who has no token gets nowhere by one
     with bound(host, port) as listening, Manager(folder, setup, painters, limits) as manager:
         app = create_app(manager, hosts=names, token=secret, origins=allow_origin or [])
         shown = f"[{host}]" if ":" in host else host

@@ -84,7 +84,7 @@ def test_a_token_is_made_up_where_others_can_reach_it(tmp_path: Path) -> None:
         url, _, token = address.partition("#token=")
         port = httpx.URL(url).port
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            assert client.get("/healthz").status_code == 200
+            assert client.get("/healthz", headers={"Host": "paint.example"}).status_code == 200
             assert client.get("/v1/limits").status_code == 401
             headers = {"Authorization": f"Bearer {token}"}
             assert client.get("/v1/limits", headers=headers).status_code == 200
