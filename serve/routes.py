@@ -22,7 +22,7 @@ from ortist.engine import Encoding
 from ortist.engine.options import options_schema
 from ortist.engine.recipes import RECIPES
 from ortist.engine.values import json_value
-from ortist.serve.errors import BusyError
+from ortist.serve.errors import BusyError, UnknownJobError
 from ortist.serve.manager import Manager
 from ortist.serve.metrics import registry_of
 from ortist.serve.task import OWN
@@ -132,8 +132,9 @@ def job_routes(manager: Manager) -> APIRouter:
     ) -> AsyncIterator[ServerSentEvent]:
         """Follow a job: its state whenever that changes, and its steps, each with an id."""
         sent = int(last_event_id) if last_event_id.isdecimal() else 0
-        async for event in _events(manager, job.id, sent):
-            yield event
+        with suppress(UnknownJobError):  # it was removed, which a new request is told
+            async for event in _events(manager, job.id, sent):
+                yield event
 
     @router.get(
         "/{id}/preview",

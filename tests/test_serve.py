@@ -21,7 +21,7 @@ from ortist.cli.like import Earlier
 from ortist.engine import Engine, find_recipe
 from ortist.engine.images import read_image
 from ortist.engine.options import OPTIONS
-from ortist.serve import Limits, Manager
+from ortist.serve import Limits, Manager, reception
 
 LONG = {"size": 96, "steps": 1500, "scales": 1}
 
@@ -182,6 +182,18 @@ def test_cancel_keeps_the_last_picture(client: httpx.Client) -> None:
     assert client.delete(f"/v1/jobs/{job['id']}").json()["state"] == "canceled"
     assert client.delete(f"/v1/jobs/{job['id']}?purge=true").status_code == 204
     assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
+
+
+def test_the_events_of_a_removed_job_end(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = sent(client, **form(LONG))
+    with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+        for name, _, _ in events(stream.iter_lines()):
+            if name == "step":
+                client.delete(f"/v1/jobs/{job['id']}?purge=true")
+    assert client.get(f"/v1/jobs/{job['id']}/events").status_code == 404
+    assert caplog.records == []
 
 
 def test_a_paused_job_ends_with_the_same_bytes(client: httpx.Client) -> None:
@@ -358,6 +370,18 @@ def test_too_many(tmp_path: Path) -> None:
         sent(client, **form(LONG))
         assert client.post("/v1/jobs", **form()).status_code == 503
     assert list(tmp_path.glob(".incoming/*")) == []
+
+
+def test_memory_that_there_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(tmp_path) as (manager, address), httpx.Client(base_url=address) as client:
+        monkeypatch.setattr(reception, "available_bytes", lambda: 0)
+        response = client.post("/v1/jobs", **form())
+        assert (response.status_code, "GB of memory now" in response.text) == (503, True)
+        assert int(response.headers["Retry-After"]) > 0
+        monkeypatch.setattr(manager._reception, "_memory", 1e6)
+        response = client.post("/v1/jobs", **form())
+        assert (response.status_code, "smaller size" in response.text) == (413, True)
+        assert list(manager.incoming.iterdir()) == []
 
 
 def test_what_takes_too_long_keeps_its_picture(tmp_path: Path) -> None:
