@@ -67,7 +67,9 @@ def serve(
     ] = "",
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=N", help="What is taken on at most; see README. Repeatable."),
+        typer.Option(
+            metavar="NAME=N", help="What is taken on at most; see docs/service.md. Repeatable."
+        ),
     ] = None,
     device: DeviceName = "auto",
     threads: Threads = None,
@@ -87,6 +89,8 @@ def serve(
     except ImportError as error:
         raise InputError(f"{error.name} is missing: pip install 'ortist[serve]'") from error
     limits = read_limits(limit or [])
+    root_path = f"/{root_path.strip('/')}".rstrip("/")
+    origins = [origin.rstrip("/") for origin in allow_origin or []]
     cores = physical_cores()
     painters = painters or max(1, cores // _CORES)
     threads = threads or max(1, cores // painters)
@@ -97,7 +101,7 @@ def serve(
     if secret and host in _ALL and not allow_host:
         names = {"*"}  # its names are not known; who has no token gets nowhere by one
     with bound(host, port) as listening, Manager(folder, setup, painters, limits) as manager:
-        app = create_app(manager, hosts=names, token=secret, origins=allow_origin or [])
+        app = create_app(manager, hosts=names, token=secret, origins=origins)
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}{root_path}/"
         print_line(f"{address}{f'#token={secret}' if secret else ''} (jobs are in {folder})")
@@ -106,7 +110,7 @@ def serve(
 
 def _secret(token: str | None, host: str) -> str:
     """Return the token that clients must know, empty for none."""
-    given = os.environ.get(TOKEN) if token is None else token
+    given = (os.environ.get(TOKEN) or None) if token is None else token
     if given is None:
         return "" if host in _LOCAL else secrets.token_urlsafe(24)
     return given

@@ -141,8 +141,8 @@ class Checkpoints(Observer):
 
     def write(self, run: Run) -> None:
         """Write the checkpoint."""
+        self._written = time.monotonic()  # also if it fails: it is not tried at every step
         Checkpoint(self._record, run.state(), self._settings, self._files()).write(self.path)
-        self._written = time.monotonic()
 
     def remove(self) -> None:
         """Remove the file: the run is done."""

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 from ortist.engine.errors import OrtistError
 from ortist.engine.signals import signals_held
+from ortist.models.files import reason
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Child")
+_JOIN_SECONDS = 5.0
 
 
 class Line:
@@ -76,9 +78,16 @@ class Child:
         except (EOFError, OSError):
             return None
 
+    def end(self) -> None:
+        """End it at once; that is heard as a death."""
+        self._process.kill()
+
     def ending(self) -> str:
         """Say how it died."""
-        self._process.join()
+        self._process.join(_JOIN_SECONDS)
+        if self._process.is_alive():  # it has closed the connection and goes on
+            self.end()
+            self._process.join()
         code = self._process.exitcode or 0
         if hasattr(signal, "SIGKILL") and code == -signal.SIGKILL:
             return "its process was killed, as where memory runs out"
@@ -104,6 +113,8 @@ def reason_of(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return "not enough memory"
+    if isinstance(error, OSError):  # without the name of a file
+        return reason(error)
     return f"{type(error).__name__}: {error}"
 
 

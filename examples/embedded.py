@@ -31,7 +31,8 @@ def paint(content: Path, style: Path, output: Path, folder: Path) -> None:
                 changed.wait()
         if state.error:
             print(f"{state.state}: {state.error}")
-        manager.write_result(job.id, output)
+        if state.result:
+            manager.write_result(job.id, output)
         manager.remove(job.id)
 
 

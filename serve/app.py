@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 
 from ortist.engine import InputError, OrtistError
 from ortist.models.errors import printable
@@ -58,6 +59,8 @@ def create_app(
     app.add_exception_handler(OrtistError, _refused)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _refused)
     limit = manager.limits.upload_bytes
     app.add_middleware(Guard, hosts=hosts, token=token, origins=origins, most=limit)
     if origins:
@@ -71,6 +74,11 @@ def create_app(
     return app
 
 
+async def _gone(request: Request, error: Exception) -> JSONResponse:
+    """Return what nobody hears: the client has left."""
+    return JSONResponse({"detail": "the client has left"}, 400)
+
+
 def _methods(request: Request) -> list[str]:
     """Return what may be done with a path of the API; nothing if it is none."""
     path = request.url.path.removeprefix(request.scope.get("root_path", ""))
@@ -80,7 +88,9 @@ def _methods(request: Request) -> list[str]:
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     """Return what a client is told of an error: one line."""
-    status, detail, headers = 500, str(error), dict[str, str]()
+    status, detail, headers = 500, "the service failed; its log says how", dict[str, str]()
+    if isinstance(error, OrtistError):
+        detail = str(error)
     if isinstance(error, ServiceError):
         status = error.status
         if error.retry_after is not None:

@@ -37,5 +37,6 @@ def document_of(app: FastAPI) -> dict[str, Any]:
             for status, response in operation["responses"].items():
                 if status >= "400":  # also where what is asked for is no JSON
                     response["content"] = {"application/json": {"schema": _PROBLEM}}
+    found["security"] = [{}, {"token": []}]  # whether there is a token is for the server to say
     found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return found

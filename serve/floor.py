@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +11,12 @@ from multiprocessing import Pipe
 from multiprocessing.connection import wait
 
 from ortist.engine.workers import Setup
+from ortist.models.files import reason
 from ortist.serve.painter import Ended, Halt, Kept, Painter, Ready, Stepped, Task
+
+_LOG = logging.getLogger("ortist.serve")
+_REST_SECONDS = 5.0
+"""Before processes are started again that cannot be."""
 
 
 class Floor:
@@ -28,13 +35,20 @@ class Floor:
         self.taken = 0
         """Bytes of memory that the jobs that are painted take."""
         self._painters: list[Painter] = []
+        self._rest_until = 0.0
         self._bell, self._ring = Pipe(duplex=False)
         self._rung = threading.Event()
 
     def start(self) -> None:
-        """Start the processes, and those that died again."""
+        """Start the processes, and those that died again, though not as fast as they do."""
+        if time.monotonic() < self._rest_until:
+            return
         while len(self._painters) < self._most:
-            self._painters.append(Painter(self._setup))
+            try:
+                self._painters.append(Painter(self._setup))
+            except OSError as error:
+                self._rest(f"no process that paints can be started: {reason(error)}")
+                return
 
     def ring(self) -> None:
         """End the waiting of :meth:`hear`; any thread may call this."""
@@ -61,11 +75,18 @@ class Floor:
     def halt(self, name: str, how: Halt) -> None:
         """Have a job left; its end is heard."""
         for painter in list(self._painters):  # which others may change meanwhile
-            if painter.task is not None and painter.task.id == name:
-                painter.halt(how)
+            task = painter.task
+            if task is not None and task.id == name:
+                painter.halt(task, how)
 
     def hear(self, patience: float) -> Iterator[Stepped | Kept | Ended]:
-        """Yield what is said, after at most so many seconds."""
+        """Yield what is said, after at most so many seconds.
+
+        Who does not leave a job when told to, or does not become ready, is ended.
+        """
+        for painter in self._painters:
+            if time.monotonic() > painter.until:
+                painter.end()
         by_connection = {painter.connection: painter for painter in self._painters}
         found = wait([self._bell, *by_connection], patience)
         if self._bell in found:
@@ -78,7 +99,8 @@ class Floor:
     def stop(self, seconds: float) -> Iterator[Stepped | Kept | Ended]:
         """Have all jobs paused, yield what is said, and end the processes."""
         for painter in self._painters:
-            painter.halt("pause")
+            if painter.task is not None:
+                painter.halt(painter.task, "pause")
         until = time.monotonic() + seconds
         while self._peaks and time.monotonic() < until:
             yield from self.hear(0.1)
@@ -93,13 +115,19 @@ class Floor:
             self._painters.remove(painter)
             why = painter.ending()
             painter.kill()
+            if not painter.ready:
+                self._rest(f"a process that paints does not start: {why}")
             if task is None:
                 return
             message = Ended(task.id, "failed", why)
         if isinstance(message, Ready):
-            painter.ready = True
+            painter.ready, painter.until = True, math.inf
             return
         if isinstance(message, Ended):
-            painter.task = None
+            painter.task, painter.until = None, math.inf
             self.taken -= self._peaks.pop(message.id)
         yield message
+
+    def _rest(self, why: str) -> None:
+        _LOG.error(why)
+        self._rest_until = time.monotonic() + _REST_SECONDS

@@ -155,8 +155,12 @@ def _is_foreign(headers: Headers, host: str, origin: str | None) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("same-origin", "none")
-    # Older browsers tell no more than the origin.
-    return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    if origin is None:
+        return False
+    try:  # older browsers tell no more than this
+        return urlsplit(origin).netloc.lower() != host.lower()
+    except ValueError:
+        return True
 
 
 def _is_private(scope: Scope) -> bool:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ortist.engine import Engine, InputError, Plan
+from ortist.engine import Engine, InputError, OrtistError, Plan
 from ortist.engine.images import MIN_SIDE, read_with_alpha
 from ortist.engine.processes import Child, Line, ready, reason_of
 from ortist.engine.workers import Setup
+from ortist.models.files import reason
 from ortist.serve.errors import BusyError, TooLargeError
 from ortist.serve.limits import Limits
 from ortist.serve.order import Order
@@ -59,7 +60,7 @@ class Accepted:
 @dataclass(frozen=True)
 class _Refused:
     reason: str
-    too_large: bool = False
+    kind: type[OrtistError] = InputError
 
 
 class Intake:
@@ -74,14 +75,20 @@ class Intake:
         self._setup, self._limits = setup, limits
         self._child: Child | None = None
         self._lock = threading.Lock()
+        self._stopped = True
 
     def start(self) -> None:
         """Start the process."""
+        self._stopped = False
         with self._lock:
             self._started()
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process, and whatever it is at."""
+        self._stopped = True
+        child = self._child
+        if child is not None:
+            child.end()
         with self._lock:
             self._end()
 
@@ -97,7 +104,7 @@ class Intake:
             answer = self._asked(draft)
         if isinstance(answer, Accepted):
             return answer
-        raise (TooLargeError if answer.too_large else InputError)(answer.reason)
+        raise answer.kind(answer.reason)
 
     def _end(self) -> None:
         if self._child is not None:
@@ -106,6 +113,8 @@ class Intake:
 
     def _started(self) -> Child:
         """Return the process, once it is ready."""
+        if self._stopped:
+            raise BusyError("the service stops")
         if self._child is not None and ready([self._child], 0):  # it says nothing unless asked
             self._end()
         if self._child is None:
@@ -119,16 +128,19 @@ class Intake:
 
     def _asked(self, draft: Draft) -> Accepted | _Refused:
         child = self._started()
-        child.send(draft)
+        try:
+            child.send(draft)
+        except (RecursionError, ValueError, TypeError) as error:
+            return _Refused(f"the job cannot be read: {type(error).__name__}")
         seconds = self._limits.decode_seconds
         if not ready([child], seconds):
             self._end()
-            return _Refused(f"the pictures take more than {seconds:g} s to decode", True)
+            return _Refused(f"the pictures take more than {seconds:g} s to decode", TooLargeError)
         answer: Accepted | _Refused | None = child.receive()
         if answer is None:
             why = child.ending()
             self._end()
-            return _Refused(f"the pictures cannot be decoded: {why}", True)
+            return _Refused(f"the pictures cannot be decoded: {why}", TooLargeError)
         return answer
 
 
@@ -148,7 +160,9 @@ def _taken(engine: Engine, draft: Draft, limits: Limits) -> Accepted | _Refused:
     try:
         return _planned(engine, draft, limits)
     except MemoryError:
-        return _Refused("the pictures take too much memory to decode", True)
+        return _Refused("the pictures take too much memory to decode", TooLargeError)
+    except OSError as error:  # pictures that cannot be read are InputErrors: it is the disk
+        return _Refused(f"the pictures cannot be kept: {reason(error)}", BusyError)
     except Exception as error:  # of whatever kind: the next one is to be taken
         return _Refused(reason_of(error))
 

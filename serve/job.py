@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +15,8 @@ from ortist.serve.order import Order
 from ortist.serve.painter import Task
 from ortist.serve.task import Files
 from ortist.serve.views import FINAL, JobPlan, JobView, Progress, State
+
+_LOG = logging.getLogger("ortist.serve")
 
 
 @dataclass(eq=False)
@@ -32,7 +36,7 @@ class Job:
         spent: seconds of painting in sittings that have ended.
         sittings: how often it was begun.
         touched: when its state changed last.
-        sat_down: when this sitting began.
+        sat_down: when this sitting began, by the monotonic clock.
         progress: the last step, as JSON has it; None if there is none.
         preview_step: the step that the preview shows; None if there is none.
         result: whether there is a picture to keep.
@@ -82,7 +86,10 @@ class Job:
     def changed(self) -> None:
         """Tell who listens."""
         for listener in self.listeners:
-            listener()
+            try:
+                listener()
+            except Exception:  # of whoever listens: painting goes on
+                _LOG.exception("a listener failed")
 
     def task(self, files: Files) -> Task:
         """Return what a painter is told."""
@@ -117,7 +124,7 @@ class Job:
 _KEPT = tuple(
     name
     for name in Job.__dataclass_fields__
-    if name not in ("sat_down", "leaving", "steps", "preview", "listeners")
+    if name not in ("sat_down", "steps", "preview", "listeners")
 )
 
 
@@ -132,6 +139,9 @@ def read_job(files: Files) -> Job | None:
     if job.final:
         return job
     job.steps = read_steps(files)
+    with suppress(OSError), files.steps.open("r+b") as stream:
+        if stream.seek(0, os.SEEK_END):  # what is torn is ended, else the next step joins it
+            stream.write(b"\n")
     with suppress(OSError):
         job.preview = files.preview.read_bytes()
     if job.preview is None:
@@ -140,11 +150,12 @@ def read_job(files: Files) -> Job | None:
 
 
 def read_steps(files: Files) -> list[dict[str, Any]]:
-    """Return the steps that are kept of a job, but for a last one that is torn."""
+    """Return the steps that are kept of a job, but for those that are torn."""
     steps = []
-    with suppress(OSError, ValueError):
-        for line in files.steps.read_text().splitlines():
-            steps.append(json.loads(line))
+    with suppress(OSError):
+        for line in files.steps.read_bytes().splitlines():
+            with suppress(ValueError):
+                steps.append(json.loads(line))
     return steps
 
 

@@ -69,9 +69,9 @@ def read_limits(entries: Iterable[str]) -> Limits:
 
 
 def _number(name: str, text: str, whole: bool) -> float:
-    if name.endswith("_bytes"):
-        return int(parse_bytes(name, text))
     try:
+        if name.endswith("_bytes"):
+            return int(parse_bytes(name, text))
         return int(text) if whole else float(text)
-    except ValueError:
+    except (OverflowError, ValueError):
         raise InputError(f"{name} is '{text}', accepted are numbers above 0") from None

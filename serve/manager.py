@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import threading
@@ -41,10 +42,13 @@ from ortist.serve.shelf import Shelf, write_if_there
 from ortist.serve.task import Files, record_of
 from ortist.serve.views import JobView, State
 
+_LOG = logging.getLogger("ortist.serve")
 _PATIENCE = 0.5
 """Seconds between looks at what is due."""
 _STOP_SECONDS = 10.0
 """How long painters may take to keep their jobs when the service stops."""
+_SURVIVED_SECONDS = 60.0
+"""Of painting, after which a job is none of those."""
 _SITTINGS = 3
 """How often a job is begun that never ends: it may be what ends the service."""
 _PRUNE_SECONDS = 30.0
@@ -90,6 +94,8 @@ class Manager:
         self._ending = threading.Event()
         self._dirty: set[str] = set()
         self._taking = Counter[str]()
+        self._pruned = time.monotonic()
+        self._thread: threading.Thread | None = None
         self.counts = Counter[str]()
         """How many jobs were taken in, and ended by state; and how many steps were done."""
 
@@ -106,9 +112,9 @@ class Manager:
             stack.callback(self._intake.stop)
             self._read()
             self._ending.clear()
-            thread = threading.Thread(target=self._work)
-            thread.start()
-            stack.callback(thread.join)
+            self._thread = threading.Thread(target=self._work)
+            self._thread.start()
+            stack.callback(self._thread.join)
             stack.callback(self._floor.ring)
             stack.callback(self._ending.set)
             self._stack = stack.pop_all()
@@ -139,14 +145,42 @@ class Manager:
             InputError: for pictures or options that cannot be used.
             ServiceError: if it is refused for another reason, which it says.
         """
+        with self.room(client, key):
+            return self.take(order, pictures, client, key)
+
+    @contextmanager
+    def room(self, client: str, key: str = "") -> Iterator[None]:
+        """Have room for a job of a client, whose pictures may be on their way.
+
+        Raises:
+            ServiceError: if there is none, unless it was asked for with the same key before.
+        """
+        with self._lock:
+            if not (key and self._known(client, key)):
+                self._check_room(client)
+            self._taking[client] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taking[client] -= 1
+                self._taking += Counter()  # without those at zero
+
+    def take(
+        self, order: Order, pictures: Mapping[str, Path], client: str = "", key: str = ""
+    ) -> JobView:
+        """Take in a job that there is :meth:`room` for, as :meth:`submit` does."""
         if not key:
             return self.view(self._taken_in(order, pictures, client, "").id)
         with self._lock:
+            known = self._known(client, key)
             coming = self._coming.get((client, key))
-            first = coming is None
+            first = known is None and coming is None
             if coming is None:
-                coming = self._coming[client, key] = self._known(client, key)
-        if first and not coming.done():
+                coming = self._coming[client, key] = Future()
+            if known is not None and not coming.done():
+                coming.set_result(known)
+        if first:
             try:
                 coming.set_result(self._taken_in(order, pictures, client, key))
             except BaseException as error:
@@ -161,18 +195,16 @@ class Manager:
             raise ConflictError("another job has been asked for with the same idempotency key")
         return self.view(job.id)
 
-    def check_room(self, client: str) -> None:
-        """Raise ServiceError if a job of a client would be refused, whatever it is."""
-        with self._lock:
-            waiting = [job for job in self._jobs.values() if job.state == "queued"]
-            if len(waiting) + self._taking.total() >= self.limits.queued:
-                raise BusyError(f"{len(waiting)} jobs are waiting, which is all that is taken")
-            own = [job for job in self._jobs.values() if job.client == client and not job.final]
-            if len(own) + self._taking[client] >= self.limits.jobs_per_client:
-                raise TooManyError(
-                    f"{len(own)} of your jobs have not ended, accepted are"
-                    f" {self.limits.jobs_per_client}"
-                )
+    def _check_room(self, client: str) -> None:
+        waiting = [job for job in self._jobs.values() if job.state == "queued"]
+        if len(waiting) + self._taking.total() >= self.limits.queued:
+            raise BusyError(f"{len(waiting)} jobs are waiting, which is all that is taken")
+        own = [job for job in self._jobs.values() if job.client == client and not job.final]
+        if len(own) + self._taking[client] >= self.limits.jobs_per_client:
+            raise TooManyError(
+                f"{len(own)} of your jobs have not ended, accepted are"
+                f" {self.limits.jobs_per_client}"
+            )
 
     def view(self, name: str) -> JobView:
         """Return a job as it is now; UnknownJobError if there is none."""
@@ -225,6 +257,7 @@ class Manager:
                 self._shelf.remove(name)
             job.state, job.leaving = "canceled", None
             job.changed()
+            self._floor.ring()
 
     def steps(self, name: str, after: int = 0) -> Sequence[Mapping[str, Any]]:
         """Return the steps of a job but for the first ones, as JSON has them."""
@@ -313,12 +346,10 @@ class Manager:
     @property
     def ready(self) -> bool:
         """Whether jobs are painted."""
-        return self._floor.ready and not self._ending.is_set()
+        works = self._thread is not None and self._thread.is_alive()
+        return works and self._floor.ready and not self._ending.is_set()
 
     def _taken_in(self, order: Order, pictures: Mapping[str, Path], client: str, key: str) -> Job:
-        with self._lock:
-            self.check_room(client)
-            self._taking[client] += 1
         name = secrets.token_hex(16)
         try:
             with self._shelf.added(name) as files:
@@ -327,23 +358,18 @@ class Manager:
                 write_whole(files.job, job.to_json().encode())
         except OSError as error:
             raise BusyError(f"the job cannot be kept: {reason(error)}") from error
-        finally:
-            with self._lock:
-                self._taking[client] -= 1
-                self._taking += Counter()  # without those at zero
         with self._lock:
             self._jobs[name] = job
             self.counts["taken"] += 1
         self._floor.ring()
         return job
 
-    def _known(self, client: str, key: str) -> Future[Job]:
-        """Return the job of a key, or what will be it."""
-        coming: Future[Job] = Future()
+    def _known(self, client: str, key: str) -> Job | None:
+        """Return the job that a client asked for with a key."""
         for job in self._jobs.values():
             if (job.client, job.key) == (client, key):
-                coming.set_result(job)
-        return coming
+                return job
+        return None
 
     def _job(self, name: str) -> Job:
         if name not in self._jobs:
@@ -358,6 +384,7 @@ class Manager:
             if job.state == "running":
                 if job.leaving is None or state == "canceled":
                     job.leaving = state
+                    self._dirty.add(name)
                     self._floor.halt(name, "pause" if state == "paused" else "cancel")
             elif not job.final:
                 self._become(job, state)
@@ -379,31 +406,45 @@ class Manager:
 
     def _work(self) -> None:
         """Have jobs painted until the end."""
-        pruned = time.monotonic()
-        while not self._ending.is_set():
-            self._floor.start()
-            self._hand_out()
-            self._keep()
-            for message in self._floor.hear(_PATIENCE):
+        try:
+            while not self._ending.is_set():
+                try:
+                    self._turn()
+                except Exception:  # of whatever kind: the service goes on
+                    _LOG.exception("a turn of the service failed")
+                    self._ending.wait(_PATIENCE)
+        finally:
+            for message in self._floor.stop(_STOP_SECONDS):
                 self._hear(message)
-            self._halt_late()
-            if time.monotonic() - pruned > _PRUNE_SECONDS:
-                pruned = time.monotonic()
-                self.prune()
-        for message in self._floor.stop(_STOP_SECONDS):
-            self._hear(message)
+            self._keep()
+
+    def _turn(self) -> None:
+        """Do what is due, and wait for what is said."""
+        self._floor.start()
+        self._hand_out()
         self._keep()
+        for message in self._floor.hear(_PATIENCE):
+            self._hear(message)
+        self._halt_late()
+        if time.monotonic() - self._pruned > _PRUNE_SECONDS:
+            self._pruned = time.monotonic()
+            self.prune()
 
     def _hand_out(self) -> None:
         """Give jobs to painters, in their order: a large one is not passed by smaller ones."""
         with self._lock:
             waiting = [job for job in self._jobs.values() if job.state == "queued"]
             for job in sorted(waiting, key=lambda job: job.turn):
+                if job.peak_bytes > self.memory:  # which may be less than when it was taken in
+                    needed, there = job.peak_bytes / 1e9, self.memory / 1e9
+                    job.error = f"it takes {needed:.2f} GB of memory, there are {there:.2f} GB now"
+                    self._become(job, "failed")
+                    continue
                 if not self._floor.begin(job.task(self._shelf.files(job.id)), job.peak_bytes):
                     return
                 job.sittings += 1
-                job.sat_down = time.time()
-                job.started = job.started or job.sat_down
+                job.sat_down = time.monotonic()
+                job.started = job.started or time.time()
                 self._become(job, "running")
 
     def _hear(self, message: Stepped | Kept | Ended) -> None:
@@ -418,10 +459,9 @@ class Manager:
         if isinstance(message, Stepped):
             self._stepped(job, message, files)
         elif isinstance(message, Kept):
-            write_if_there(files.preview, message.preview)
             with self._lock:
                 job.preview, job.preview_step = message.preview, message.step
-                job.result, job.result_step = True, message.step
+                job.result, job.result_step, job.record = True, message.step, message.record
         else:
             self._ended(job, message, files)
 
@@ -432,43 +472,59 @@ class Manager:
             progress = {**message.progress, "preview": job.preview_step}
             job.steps.append(progress)
             job.progress = progress
+            if job.sat_down and time.monotonic() - job.sat_down > _SURVIVED_SECONDS:
+                job.sittings = 0
             self.counts["steps"] += 1
             job.changed()
         with suppress(OSError), files.steps.open("a") as stream:
             stream.write(json.dumps(progress) + "\n")
 
     def _ended(self, job: Job, message: Ended, files: Files) -> None:
+        if job.preview is not None:  # the last one: it is on the disk from now on
+            write_if_there(files.preview, job.preview)
         with self._lock:
             job.sittings = 0
-            job.spent += time.time() - (job.sat_down or time.time())
+            job.spent += time.monotonic() - (job.sat_down or time.monotonic())
             state: State = message.state
             if state in ("paused", "canceled"):
                 # Or the service ends, and the job goes on when it starts again.
                 state = job.leaving or "queued"
-            job.error = message.error or job.error
-            self._become(job, state)
-        if job.final:
-            files.checkpoint.unlink(missing_ok=True)
+            elif state == "failed" and job.leaving in ("paused", "canceled"):
+                state = job.leaving  # it was ended, since it did not leave
+            late = state == "failed" and job.leaving == "failed"
+            job.error = self._late if late else message.error
+            if job.id in self._jobs:
+                self._become(job, state)
+        if job.id not in self._jobs:  # it was removed just now
+            self._shelf.remove(job.id)
+        elif job.final:
+            with suppress(OSError):
+                files.checkpoint.unlink(missing_ok=True)
+
+    @property
+    def _late(self) -> str:
+        return f"it took more than {self.limits.seconds:g} s"
 
     def _halt_late(self) -> None:
         """Halt jobs that have been painted for too long."""
         with self._lock:
             for job in self._jobs.values():
-                sitting = time.time() - (job.sat_down or 0)
-                late = job.spent + sitting > self.limits.seconds
-                if job.state == "running" and late and job.leaving is None:
-                    job.error = f"it took more than {self.limits.seconds:g} s"
+                if job.state != "running" or job.leaving or job.sat_down is None:
+                    continue
+                if job.spent + time.monotonic() - job.sat_down > self.limits.seconds:
                     job.leaving = "failed"
                     self._floor.halt(job.id, "cancel")
 
     def _keep(self) -> None:
         """Write what has changed, not within the lock: others do not wait for the disk."""
+        self._shelf.sweep()
         with self._lock:
             dirty = [self._jobs[name] for name in self._dirty if name in self._jobs]
             self._dirty.clear()
-            texts = [(self._shelf.files(job.id).job, job.to_json()) for job in dirty]
-        for path, text in texts:
-            write_if_there(path, text.encode())
+            texts = [(job.id, job.to_json()) for job in dirty]
+        for name, text in texts:
+            if not write_if_there(self._shelf.files(name).job, text.encode()):
+                self._dirty.add(name)  # to be tried again
 
     def prune(self) -> None:
         """Remove jobs that ended, or were paused, long ago, and the oldest ones if too many."""
@@ -483,9 +539,13 @@ class Manager:
     def _read(self) -> None:
         """Read the jobs that there are."""
         for job in self._shelf.read():
-            if job.state == "running":
-                job.state = "queued"
-            if job.state == "queued" and job.sittings >= _SITTINGS:
-                job.state = "failed"
-                job.error = f"it was begun {job.sittings} times and never ended"
             self._jobs[job.id] = job
+            if job.final or job.state == "paused":
+                continue
+            if job.sittings >= _SITTINGS:
+                job.error = f"it was begun {job.sittings} times and never ended"
+                self._become(job, "failed")
+            else:
+                job.error = self._late if job.leaving == "failed" else None
+                # What it was told to be, if it was told just before the end.
+                self._become(job, job.leaving or "queued")

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -17,14 +18,23 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
-from ortist.engine import CanceledError, Engine, NonFiniteCostError, Plan, Record, Run, Step
+from ortist.engine import (
+    CanceledError,
+    Engine,
+    InputError,
+    NonFiniteCostError,
+    Plan,
+    Record,
+    Run,
+    Step,
+)
 from ortist.engine.checkpoint import Checkpoints, read_checkpoint
 from ortist.engine.follow import Observer, follow
 from ortist.engine.images import to_image
 from ortist.engine.processes import Child, Line, reason_of
 from ortist.engine.results import Painting
 from ortist.engine.workers import Setup
-from ortist.models.files import whole_file
+from ortist.models.files import reason, whole_file
 from ortist.serve.order import Order
 from ortist.serve.task import START, Files, record_of, sources_of
 
@@ -33,6 +43,8 @@ PREVIEW_SIDE = 1024
 _PREVIEW_QUALITY = 85
 _PREVIEW_SECONDS = 0.2
 """Between previews: more nobody sees."""
+_START_SECONDS, _LEAVE_SECONDS = 120.0, 30.0
+"""How long it may take to get ready, and to leave a job."""
 _NICE = 5
 """How much less urgent painting is than answering."""
 
@@ -82,11 +94,13 @@ class Kept:
         id: of the job.
         preview: JPEG of it.
         step: evaluations that it is made in.
+        record: of it, as JSON has it.
     """
 
     id: str
     preview: bytes
     step: int
+    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -110,22 +124,24 @@ class Painter(Child):
     Attributes:
         task: what it paints; None if it has nothing to do.
         ready: whether it can paint.
+        until: when it has to be ready, or to have left a job, by the monotonic clock.
     """
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(_serve, setup)
         self.task: Task | None = None
         self.ready = False
+        self.until = time.monotonic() + _START_SECONDS
 
     def begin(self, task: Task) -> None:
         """Give it a job."""
         self.task = task
         self.send(task)
 
-    def halt(self, how: Halt) -> None:
-        """Have it leave the job; it tells when it has."""
-        if self.task is not None:
-            self.send((self.task.id, how))
+    def halt(self, task: Task, how: Halt) -> None:
+        """Have it leave a job; it tells when it has."""
+        self.until = time.monotonic() + _LEAVE_SECONDS
+        self.send((task.id, how))
 
 
 def _serve(line: Line, setup: Setup) -> None:
@@ -199,57 +215,62 @@ class _Engines:
 
     def of(self, record: Record) -> Engine:
         """Return an engine that paints as it was planned, whatever the memory is now."""
-        setup = self._setup
-        if record.tile == 0 and record.threads == setup.threads:
-            return self._usual
-        return Engine(
-            setup.device,
-            record.threads,
-            setup.models,
-            setup.kernel,
-            memory=setup.memory,
-            tile=record.tile,
-        )
+        asked = replace(self._setup, threads=record.threads, kernel=record.kernel, tile=record.tile)
+        return self._usual if asked == replace(self._setup, tile=0) else asked.engine()
 
 
 def _ended(task: Task, engines: _Engines, inbox: _Inbox, line: Line) -> Ended:
     """Paint a task and return how that ended."""
-    teller = _Teller(task, line)
     try:
         record = record_of(task.record)
         options = record.to_options({START: str(task.files.picture("start"))})
         engine = engines.of(record)
         names = [name for name, _ in task.order.pictures()]
         pictures = {name: str(task.files.picture(name)) for name in names}
-        plan = engine.plan(**sources_of(task.order, pictures), options=options)
-        run = plan.run()
-        if task.files.checkpoint.exists():
-            run.restore(read_checkpoint(task.files.checkpoint).state)
+        sources = sources_of(task.order, pictures)
+        plan = engine.plan(**sources, options=options)
+        # The inputs are those that the client has; where this service is another one by now than
+        # the one that took the job in, all else is as it is now.
+        now = engine.record(**sources, options=options)
+        now = replace(now, inputs=record.inputs, tile=record.tile)
+        run = _begun(task, plan, same=not now.differences(record))
         inbox.running(run, task)
-        return _followed(task, plan, run, record, teller, inbox)
+        return _followed(task, plan, run, now, line, inbox)
     except Exception as error:  # of whatever kind: the next one is to be painted
         return Ended(task.id, "failed", reason_of(error))
     finally:
         inbox.left(task)
 
 
-def _followed(
-    task: Task, plan: Plan, run: Run, record: Record, teller: _Teller, inbox: _Inbox
-) -> Ended:
+def _begun(task: Task, plan: Plan, same: bool) -> Run:
+    """Return the run of a task, from its checkpoint on if there is one of the same."""
+    run = plan.run()
+    if same and task.files.checkpoint.exists():
+        # From the start it ends with the same bytes, only later.
+        with suppress(InputError):
+            run.restore(read_checkpoint(task.files.checkpoint).state)
+    return run
+
+
+def _followed(task: Task, plan: Plan, run: Run, record: Record, line: Line, inbox: _Inbox) -> Ended:
     keeper = _Keeper(task.files.checkpoint, record, lambda: inbox.halted(task))
     keeper.begin(run)
-    teller.begin(plan, run)
+    teller = _Teller(task, line, record, plan, run)
+    failed = None
     try:
         follow(run, [teller, keeper], lambda: inbox.halted(task) is not None)
     except NonFiniteCostError as error:
-        return Ended(task.id, "failed", str(error))
+        failed = str(error)
     except CanceledError:
         pass
     how = None if run.done else inbox.halted(task)
-    if how == "pause":
+    if failed is None and how == "pause":
         return Ended(task.id, "paused")
     keeper.remove()
-    return Ended(task.id, "canceled" if how == "cancel" else "done")
+    if failed is None and how == "cancel":
+        return Ended(task.id, "canceled")
+    failed = failed or teller.problem
+    return Ended(task.id, "failed" if failed else "done", failed)
 
 
 class _Keeper(Checkpoints):
@@ -259,24 +280,30 @@ class _Keeper(Checkpoints):
         super().__init__(path, record)
         self._halted = halted
 
+    def step(self, step: Step) -> None:
+        """Write the checkpoint if one is due and there is room; the one before is good too."""
+        with suppress(InputError):
+            super().step(step)
+
     def keep(self, painting: Painting) -> None:
-        """Write the checkpoint of a job that is paused."""
+        """Write the checkpoint of a job that is paused, likewise."""
         if self._halted() == "pause":
-            super().keep(painting)
+            with suppress(InputError):
+                super().keep(painting)
 
 
 class _Teller(Observer):
     """Tells the service of steps, with previews, and writes the picture that is kept."""
 
-    def __init__(self, task: Task, line: Line) -> None:
+    def __init__(self, task: Task, line: Line, record: Record, plan: Plan, run: Run) -> None:
         self._task = task
         self._line = line
-        self._shown = -math.inf
-
-    def begin(self, plan: Plan, run: Run) -> None:
-        """Tell what is going to be painted."""
+        self._record = record
         self._plan = plan
         self._pace = _Pace(plan, run.iteration)
+        self._shown = -math.inf
+        self.problem: str | None = None
+        """Why there is no picture, if it could not be written."""
 
     def step(self, step: Step) -> None:
         """Tell of a step."""
@@ -304,9 +331,14 @@ class _Teller(Observer):
 
     def keep(self, painting: Painting) -> None:
         """Write the picture, and tell what is seen of it."""
-        with whole_file(self._task.files.result) as stream:
-            np.save(stream, painting.pixels)
-        self._line.send(Kept(self._task.id, encoded_preview(painting), painting.steps))
+        try:
+            with whole_file(self._task.files.result) as stream:
+                np.save(stream, painting.pixels)
+        except OSError as error:
+            self.problem = f"the picture cannot be written: {reason(error)}"
+            return
+        preview, record = encoded_preview(painting), self._record.to_value()
+        self._line.send(Kept(self._task.id, preview, painting.steps, record))
 
 
 class _Pace:

@@ -48,7 +48,7 @@ class Reception:
             TooLargeError: for a picture that takes more memory than there is ever.
             BusyError: for one that takes more than there is now.
         """
-        self._check_counts(order)
+        check_counts(order, self._limits)
         for known, given in order.pictures():
             if given not in pictures:
                 raise InputError(f"{known} is {shown(given)}, but there is no picture of that name")
@@ -67,14 +67,6 @@ class Reception:
             touched=now,
         )
 
-    def _check_counts(self, order: Order) -> None:
-        for what, given, most in (
-            ("styles", len(order.styles or ()), self._limits.styles),
-            ("regions", len(order.regions), self._limits.regions),
-        ):
-            if given > most:
-                raise InputError(f"{what} are {given}, accepted are at most {most}")
-
     def _check_memory(self, peak: int, taken: int) -> None:
         if peak > self._memory:
             raise TooLargeError(
@@ -83,6 +75,16 @@ class Reception:
             )
         if peak > available_bytes() + taken:
             raise BusyError(f"there are no {peak / 1e9:.2f} GB of memory now")
+
+
+def check_counts(order: Order, limits: Limits) -> None:
+    """Raise InputError if an order has more styles or regions than are taken."""
+    for what, given, most in (
+        ("styles", len(order.styles or ()), limits.styles),
+        ("regions", len(order.regions), limits.regions),
+    ):
+        if given > most:
+            raise InputError(f"{what} are {given}, accepted are at most {most}")
 
 
 def digest_of(order: Order, pictures: Mapping[str, Path]) -> str:

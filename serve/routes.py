@@ -4,10 +4,9 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 from anyio import CapacityLimiter, to_thread
@@ -16,12 +15,13 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.background import BackgroundTask
+from starlette.types import Receive, Scope, Send
 
 from ortist.engine import Encoding
 from ortist.engine.options import options_schema
 from ortist.engine.recipes import RECIPES
 from ortist.engine.values import json_value
+from ortist.models.files import reason
 from ortist.serve.errors import BusyError, UnknownJobError
 from ortist.serve.manager import Manager
 from ortist.serve.metrics import registry_of
@@ -30,8 +30,8 @@ from ortist.serve.upload import receive_order
 from ortist.serve.views import FINAL, JobView, LimitsView, Problem, RecipeView
 
 _MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff"}
-_RECEIVED, _ENCODED = 16, 2
-"""Jobs that are received at once, and pictures that become files."""
+_RECEIVED, _TAKEN, _ENCODED = 64, 16, 2
+"""Jobs that are received at once, those that are taken in, and pictures that become files."""
 _LONGEST_KEY = 200
 _PICTURE = {"type": "string", "format": "binary"}
 _FORM = {
@@ -57,7 +57,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def job_routes(manager: Manager) -> APIRouter:
     """Return the routes of jobs."""
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=_problems(400, 401, 403, 422))
-    receiving, submitting = CapacityLimiter(_RECEIVED), CapacityLimiter(_RECEIVED)
+    receiving, submitting = CapacityLimiter(_RECEIVED), CapacityLimiter(_TAKEN)
     encoding = CapacityLimiter(_ENCODED)
 
     def found(name: Annotated[str, PathParameter(alias="id")]) -> JobView:
@@ -86,15 +86,13 @@ def job_routes(manager: Manager) -> APIRouter:
     ) -> JobView:
         """Send a job."""
         client = request.client.host if request.client else ""
-        if not idempotency_key:  # else the job may be there
-            manager.check_room(client)
         if receiving.available_tokens < 1:
             raise BusyError("too many jobs are being received")
         async with receiving:
-            with TemporaryDirectory(dir=manager.incoming) as folder:
-                order, pictures = await receive_order(request, manager.limits, Path(folder))
+            with manager.room(client, idempotency_key), _scratch(manager) as folder:
+                order, pictures = await receive_order(request, manager.limits, folder)
                 view = await to_thread.run_sync(
-                    manager.submit, order, pictures, client, idempotency_key, limiter=submitting
+                    manager.take, order, pictures, client, idempotency_key, limiter=submitting
                 )
         response.headers["Location"] = f"{request.url.path}/{view.id}"
         return view
@@ -131,7 +129,8 @@ def job_routes(manager: Manager) -> APIRouter:
         job: Found, last_event_id: Annotated[str, Header()] = ""
     ) -> AsyncIterator[ServerSentEvent]:
         """Follow a job: its state whenever that changes, and its steps, each with an id."""
-        sent = int(last_event_id) if last_event_id.isdecimal() else 0
+        known = last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) < 10
+        sent = int(last_event_id) if known else 0
         with suppress(UnknownJobError):  # it was removed, which a new request is told
             async for event in _events(manager, job.id, sent):
                 yield event
@@ -155,7 +154,7 @@ def job_routes(manager: Manager) -> APIRouter:
 
     @router.get(
         "/{id}/result",
-        response_class=FileResponse,
+        response_class=Response,
         responses={
             200: {"content": {media: {"schema": _PICTURE} for media in _MEDIA.values()}},
             **_problems(404, 409),
@@ -166,7 +165,7 @@ def job_routes(manager: Manager) -> APIRouter:
         extension: Annotated[Literal["png", "jpg", "webp", "tiff"], Query(alias="format")] = "png",
         bits: Literal["8", "16"] = "8",
         quality: Annotated[int | None, Query(ge=1, le=100)] = None,
-    ) -> FileResponse:
+    ) -> Response:
         """Fetch the picture: PNG and TIFF may have 16 bits, the others have a quality."""
         # By a name of the client's world: that of the file is not.
         Encoding(bits=int(bits), quality=quality).check(f"result.{extension}")
@@ -178,12 +177,8 @@ def job_routes(manager: Manager) -> APIRouter:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        return FileResponse(
-            path,
-            media_type=_MEDIA[extension],
-            filename=f"ortist-{job.id[:8]}.{extension}",
-            background=BackgroundTask(path.unlink, missing_ok=True),
-        )
+        name = f"ortist-{job.id[:8]}.{extension}"
+        return _Scratch(path, media_type=_MEDIA[extension], filename=name)
 
     @router.get(
         "/{id}/inputs/{name}",
@@ -245,6 +240,32 @@ def about_routes(manager: Manager) -> APIRouter:
     return router
 
 
+class _Scratch(FileResponse):
+    """Sends a file and removes it, however that ends: unlike a background task, always."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            Path(self.path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _scratch(manager: Manager) -> Iterator[Path]:
+    """Give a folder for what is received; a full disk is no fault of the client's."""
+    folder = manager.incoming / secrets.token_hex(16)
+    try:
+        folder.mkdir()
+        yield folder
+    except OSError as error:
+        raise BusyError(f"the pictures cannot be kept: {reason(error)}") from error
+    finally:
+        for path in folder.glob("*"):
+            path.unlink()
+        folder.rmdir()
+
+
 async def _events(manager: Manager, name: str, sent: int) -> AsyncIterator[ServerSentEvent]:
     """Yield the events of a job but for the first steps, until it has ended."""
     changed, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -259,15 +280,16 @@ async def _events(manager: Manager, name: str, sent: int) -> AsyncIterator[Serve
             changed.clear()
             # In this order: who has seen the last state has seen all steps.
             view = manager.view(name)
-            if shown is None:
+            final = view.state in FINAL
+            if shown is None and not final:
                 yield ServerSentEvent(event="state", data=view)
             for step in manager.steps(name, sent):
                 sent += 1
                 yield ServerSentEvent(event="step", id=str(sent), data=step)
             state = view.state, view.position, view.error
-            if shown is not None and state != shown:
+            if final or (shown is not None and state != shown):
                 yield ServerSentEvent(event="state", id=str(sent), data=view)
-            if view.state in FINAL:
+            if final:
                 return
             shown = state
             await changed.wait()

@@ -15,7 +15,7 @@ from ortist.serve.job import Job, read_job
 from ortist.serve.task import Files
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_INCOMING, _LOCK = ".incoming", ".lock"
+_INCOMING, _LOCK, _REMOVED = ".incoming", ".lock", ".removed"
 
 
 class Shelf:
@@ -85,14 +85,23 @@ class Shelf:
         self.files(name).job.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
-        """Remove a job."""
-        shutil.rmtree(self._folder / name, ignore_errors=True)
+        """Remove a job: all of it at once, whatever ends the service; see :meth:`sweep`."""
+        with suppress(OSError):
+            (self._folder / name).rename(self.incoming / f"{name}{_REMOVED}")
+
+    def sweep(self) -> None:
+        """Delete what was removed, which may take some time."""
+        for folder in self.incoming.glob(f"*{_REMOVED}"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _unusable(self, error: OSError) -> InputError:
         return InputError(f"folder '{self._folder}' cannot be used: {reason(error)}")
 
 
-def write_if_there(path: Path, data: bytes) -> None:
-    """Write a file of a job, which may have been removed; a full disk does not end the service."""
-    with suppress(OSError):
+def write_if_there(path: Path, data: bytes) -> bool:
+    """Write a file of a job, which may have been removed; return whether that is done with."""
+    try:
         write_whole(path, data)
+    except OSError:  # of a full disk, which does not end the service
+        return not path.parent.exists()
+    return True

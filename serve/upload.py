@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import re
 import shutil
 from base64 import b64decode
 from pathlib import Path
@@ -14,12 +15,16 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from ortist.engine import InputError
+from ortist.models.errors import shown
 from ortist.models.json_values import parse_json
 from ortist.serve.limits import Limits
 from ortist.serve.order import Order
+from ortist.serve.reception import check_counts
 
 _LONGEST_ORDER = 1_000_000
 """Bytes of an order beside its pictures."""
+_LONG = re.compile(rb'"[^"\\]{1000,}"')
+"""A text that may be a picture."""
 _FIELD, _STYLE = "job", "style"
 
 
@@ -42,7 +47,7 @@ async def receive_order(
         return await _form(request, limits, folder)
     if kind == "application/json":
         body = await request.body()
-        return await to_thread.run_sync(_decoded, body, folder)
+        return await to_thread.run_sync(_decoded, body, limits, folder)
     raise InputError(
         f"the content type is {kind!r}, accepted are multipart/form-data and application/json"
     )
@@ -55,21 +60,34 @@ async def _form(request: Request, limits: Limits, folder: Path) -> tuple[Order, 
         text, files = "{}", list[UploadFile]()
         names: list[str] = []
         for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
+            if isinstance(value, UploadFile) and name != _FIELD:
                 names.append(name)
                 files.append(value)
+            elif isinstance(value, UploadFile):  # as curl and browsers send some JSON
+                text = (await value.read(_LONGEST_ORDER)).decode(errors="replace")
             elif name == _FIELD:
                 text = value
             else:
                 raise InputError(f"field {name!r} is no file, accepted is {_FIELD}")
         order = _order(text)
+        check_counts(order, limits)
         if order.styles is None:
             styles = [_key(index, name) for index, name in enumerate(names) if name == _STYLE]
             order = order.model_copy(update={"styles": tuple(styles)})
         paths = await to_thread.run_sync(_written, files, folder)
-    pictures = dict(zip(names, paths, strict=True))
-    keyed = {_key(index, names[index]): path for index, path in enumerate(paths)}
-    return order, {**pictures, **keyed}
+    pairs = list(zip(names, paths, strict=True))
+    pictures = {**dict(pairs), **{_key(at, name): path for at, (name, path) in enumerate(pairs)}}
+    _check_used(names, [given for _, given in order.pictures()])
+    return order, pictures
+
+
+def _check_used(names: list[str], given: list[str]) -> None:
+    """Raise InputError for files that the order does not name, or that have a name twice."""
+    for index, name in enumerate(names):
+        if name not in given and _key(index, name) not in given:
+            raise InputError(f"file {shown(name)} is not named by the job")
+        if name in given and names.count(name) > 1:
+            raise InputError(f"file {shown(name)} is there {names.count(name)} times")
 
 
 def _key(index: int, name: str) -> str:
@@ -87,11 +105,14 @@ def _written(files: list[UploadFile], folder: Path) -> list[Path]:
     return paths
 
 
-def _decoded(body: bytes, folder: Path) -> tuple[Order, dict[str, Path]]:
+def _decoded(body: bytes, limits: Limits, folder: Path) -> tuple[Order, dict[str, Path]]:
+    if len(_LONG.sub(b"", body)) > _LONGEST_ORDER:
+        raise InputError(f"the job has more than {_LONGEST_ORDER} bytes beside its pictures")
     try:
         order = _order(body.decode())
     except UnicodeDecodeError as error:
         raise InputError(f"the job is no UTF-8: {error}") from error
+    check_counts(order, limits)
     pictures = {}
     for name, text in order.pictures():
         data = text.partition(",")[2] if text.startswith("data:") else text

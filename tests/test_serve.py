@@ -262,7 +262,7 @@ def test_the_same_key_is_the_same_job(client: httpx.Client) -> None:
         (form({"init": ["noise"]}), 422, "init is"),
         (form(recipe="../../etc/passwd.toml"), 422, "recipe is"),
         (form(contents="content"), 422, "contents"),
-        (form(styles=["nowhere"]), 422, "style-1 is 'nowhere'"),
+        ({**form(styles=["nowhere"]), "files": {"content": CONTENT}}, 422, "style-1 is 'nowhere'"),
         (form(styles=[]), 422, "style"),
         (form(styles=["style"] * 9), 422, "styles are 9, accepted are at most 8"),
         ({"data": {"job": "{"}, "files": {"content": CONTENT}}, 422, "no JSON"),
@@ -276,6 +276,11 @@ def test_the_same_key_is_the_same_job(client: httpx.Client) -> None:
         ({"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 422, "content type"),
         ({"json": {"content": "?", "styles": []}}, 422, "base64"),
         ({"json": [1]}, 422, "the job"),
+        ({"json": {"content": "", "styles": [""] * 100_000}}, 422, "styles are 100000"),
+        ({"json": {"styles": [1] * 600_000}}, 422, "beside its pictures"),
+        (form(protect="content", styles=["content"]), 422, "'style' is not named"),
+        ({"files": [("content", CONTENT), ("content", CONTENT), ("style", STYLE)]}, 422, "2 times"),
+        (form({"size": json.loads("[" * 500 + "]" * 500)}), 422, "cannot be read"),
     ],
 )
 def test_what_is_refused_in_words(
@@ -302,6 +307,24 @@ def test_options_are_told_as_they_are_taken(client: httpx.Client) -> None:
     assert client.get("/v1/limits").json()["painted_pixels"] == 100_000
 
 
+def test_a_result_leaves_nothing_behind(client: httpx.Client, served: tuple[Manager, str]) -> None:
+    job = sent(client)
+    ended(client, job["id"])
+    for range_, status in (("bytes=0-9", 206), ("bytes=99999999-", 416), ("bytes=x-y", 400)):
+        response = client.get(f"/v1/jobs/{job['id']}/result", headers={"Range": range_})
+        assert response.status_code == status
+    until = time.monotonic() + 10  # it is removed once it is sent
+    while list(served[0].incoming.iterdir()) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert list(served[0].incoming.iterdir()) == []
+
+
+def test_a_job_as_a_file(client: httpx.Client) -> None:
+    document = json.dumps({"recipe": "draft", "options": QUICK}).encode()
+    files = {"job": ("job.json", document), "content": CONTENT, "style": STYLE}
+    assert sent(client, files=files)["recipe"] == "draft"
+
+
 def test_health_and_metrics(client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").status_code == 200
@@ -325,6 +348,7 @@ def test_headers_of_all_answers(client: httpx.Client) -> None:
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Sec-Fetch-Site": "same-origin"}, 404),
         ({"Sec-Fetch-Site": "none"}, 404),
     ],
@@ -385,10 +409,10 @@ def test_memory_that_there_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_takes_too_long_keeps_its_picture(tmp_path: Path) -> None:
-    limits = Limits(seconds=1)
+    limits = Limits(seconds=3)
     with serving(tmp_path, limits) as (_, address), httpx.Client(base_url=address) as client:
         job = ended(client, sent(client, **form(LONG))["id"])
-    assert (job["state"], job["error"]) == ("failed", "it took more than 1 s")
+    assert (job["state"], job["error"]) == ("failed", "it took more than 3 s")
     assert job["result"]
 
 

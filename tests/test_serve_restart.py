@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 from PIL import Image
-from service import CONTENT, QUICK, STYLE, ended, events, form
+from service import CONTENT, QUICK, STYLE, ended, events, form, serving
 
 ORTIST = Path(sys.executable).with_name("ortist")
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -77,6 +77,40 @@ def test_jobs_go_on_after_the_end_of_the_service(tmp_path: Path, number: signal.
             steps = [data["step"] for kind, _, data in found if kind == "step"]
             assert set(steps) == set(range(1, 37))
             assert steps[-1] == 36
+
+
+def test_a_job_that_is_too_large_by_now_lets_others_pass(tmp_path: Path) -> None:
+    with serving(tmp_path) as (_, address), httpx.Client(base_url=address) as client:
+        large = client.post("/v1/jobs", **form({**STEPS, "size": 400, "steps": 500})).json()
+        small = client.post("/v1/jobs", **form(STEPS)).json()
+    assert large["plan"]["peak_bytes"] > small["plan"]["peak_bytes"]
+    memory = str(small["plan"]["peak_bytes"] + 1000)
+    less = ("--memory", memory)
+    with started(tmp_path, *less) as (_, address), httpx.Client(base_url=address) as client:
+        job = ended(client, large["id"])
+        assert (job["state"], "GB of memory" in job["error"]) == ("failed", True)
+        assert ended(client, small["id"])["state"] == "done"
+
+
+def test_a_disk_without_room_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(tmp_path) as (manager, address), httpx.Client(base_url=address) as client:
+        name = client.post("/v1/jobs", **form({**STEPS, "steps": 500})).json()["id"]
+        until_step(client, name, 5)
+        files = manager._shelf.files(name)
+        for path in (files.checkpoint, files.result):
+            path.mkdir()  # which no file can take the place of
+        assert client.post(f"/v1/jobs/{name}/pause").status_code == 200
+        while (job := client.get(f"/v1/jobs/{name}").json())["state"] == "running":
+            time.sleep(0.05)
+        assert (job["state"], job["error"]) == ("paused", None)
+        for path in (files.checkpoint, files.result):
+            path.rmdir()
+        monkeypatch.setattr(manager, "_hand_out", lambda: 1 / 0)
+        time.sleep(1.5)
+        monkeypatch.undo()
+        # From the start, since it could not be kept; after a failure that was nobody's.
+        assert client.post(f"/v1/jobs/{name}/resume").status_code == 200
+        until_step(client, name, 9)
 
 
 def test_a_token_is_made_up_where_others_can_reach_it(tmp_path: Path) -> None:
