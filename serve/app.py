@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -49,8 +48,7 @@ def create_app(
         docs_url=None,  # which load scripts of another host
         redoc_url=None,
     )
-    document = cache(lambda: document_of(app))
-    app.openapi = document  # type: ignore[method-assign]
+    app.openapi = lambda: document_of(app)  # type: ignore[method-assign]
     routers = [job_routes(manager), about_routes(manager)]
     for router in routers:
         app.include_router(router)

@@ -23,7 +23,7 @@ def document_of(app: FastAPI) -> dict[str, Any]:
         version=app.version,
         description=app.description,
         routes=app.routes,
-        tags=app.openapi_tags,
+        servers=app.servers,
     )
     _, orders = models_json_schema([(Order, "validation")], ref_template=_PLACE)
     schemas = found["components"]["schemas"]

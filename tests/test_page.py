@@ -6,7 +6,8 @@ import select
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -110,6 +111,14 @@ def points(page: Page) -> int:
     return sum(lines)
 
 
+def soon(true: Callable[[], bool]) -> None:
+    """Wait until something is true: events come after answers."""
+    until = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 def test_from_upload_to_download(
     context: BrowserContext, served: tuple[Manager, str], tmp_path: Path
 ) -> None:
@@ -127,6 +136,7 @@ def test_from_upload_to_download(
     # It is there after a reload, and can be painted again as it was.
     page.reload()
     state(page, "Done")
+    soon(lambda: points(page) == 4)
     page.get_by_text("Repeat with these").click()
     expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("4")
     paint(page)
@@ -249,13 +259,13 @@ def test_two_viewers_one_of_whom_is_cut_off(
     state(second, "Paused")
     line.mend()
     state(first, "Paused")
-    assert points(first) == points(second) > 0
+    soon(lambda: points(first) == points(second) > 0)
     second.get_by_role("button", name="Resume").click()
     state(first, "Painting")
     first.get_by_role("button", name="Cancel").click()
     for page in (first, second):
         state(page, "Canceled")
-    assert points(first) == points(second)
+    soon(lambda: points(first) == points(second))
     line.close()
 
 
