@@ -96,13 +96,18 @@ export class JobView {
     this.#compare.setSize(job.plan.width, job.plan.height);
     this.#curve = new Curve(this.#costs, job.plan);
     this.#curvePlace.replaceChildren(this.#curve.element);
-    this.#curvePlace.hidden = true;
+    this.#drawCosts();
     this.#bar.replaceChildren(...this.#viewControls(job));
     if (job.preview === null && job.inputs.includes("content")) {
       this.#input("content").load().then((url) => {
         if (url && this.#shown === null) this.#compare.show(url, "The content, until there is a painting", true);
       }, () => {});
     }
+  }
+
+  #drawCosts() {
+    this.#curvePlace.hidden = !this.#costs.steps.length;
+    if (this.#costs.steps.length) this.#curve?.draw();
   }
 
   #lastStep() {
@@ -112,15 +117,15 @@ export class JobView {
 
   /** @param {Step} step */
   #onStep(step) {
-    if (this.#closed || !this.#job) return;
+    if (this.#closed) return;
     this.#costs.add(step);
+    if (!this.#job) return; // of a job that has ended: its state comes last
     this.#job.progress = step;
     // Its first picture, and how far it is; more often would fetch each preview twice.
     this.#job.preview ??= step.preview;
     this.around.history.update(this.#job);
     this.#progress.show(this.#job, step);
-    this.#curvePlace.hidden = false;
-    this.#curve?.draw();
+    this.#drawCosts();
     // Steps of the past come again on opening; their previews do not.
     if (!isFinal(this.#job)) this.#want(step.preview);
   }
