@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from pathlib import Path
@@ -17,7 +18,7 @@ from ortist.cli.parameters import (
     Threads,
     memory_limit,
 )
-from ortist.cli.streams import print_line
+from ortist.cli.streams import print_error, print_line
 from ortist.engine import InputError
 from ortist.engine.graphs import KERNELS
 from ortist.engine.sessions import physical_cores
@@ -88,14 +89,21 @@ def serve(
         from ortist.serve.guard import LOCAL_HOSTS
     except ImportError as error:
         raise InputError(f"{error.name} is missing: pip install 'ortist[serve]'") from error
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("ortist.serve").setLevel(logging.INFO)
     limits = read_limits(limit or [])
     root_path = f"/{root_path.strip('/')}".rstrip("/")
     origins = [origin.rstrip("/") for origin in allow_origin or []]
+    for origin in origins:
+        if not origin.startswith(("http://", "https://")):
+            raise InputError(f"--allow-origin is '{origin}', accepted is as https://example.org")
     cores = physical_cores()
     painters = painters or max(1, cores // _CORES)
     threads = threads or max(1, cores // painters)
     setup = Setup(device, threads, models, kernel, memory_limit(memory))
     secret = _secret(token, host)
+    if not secret and host not in _LOCAL:
+        print_error(f"warning: there is no token: whoever reaches {host} may use this service")
     folder = folder or _data_folder()
     names = {*LOCAL_HOSTS, host, f"[{host}]", *(allow_host or [])}
     if secret and host in _ALL and not allow_host:
@@ -105,7 +113,7 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}{root_path}/"
         print_line(f"{address}{f'#token={secret}' if secret else ''} (jobs are in {folder})")
-        Server(app, root_path).run_on(listening)
+        Server(app, root_path, manager.end_listening).run_on(listening)
 
 
 def _secret(token: str | None, host: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -38,9 +38,17 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, which leaves signals to the command once it has stopped."""
+    """Uvicorn, which leaves signals to the command once it has stopped.
 
-    def __init__(self, app: FastAPI, root_path: str) -> None:
+    Args:
+        app: what it serves.
+        root_path: where a proxy has it.
+        on_stop: called before it waits for answers to end.
+    """
+
+    def __init__(
+        self, app: FastAPI, root_path: str = "", on_stop: Callable[[], None] = lambda: None
+    ) -> None:
         config = uvicorn.Config(
             app,
             root_path=root_path,
@@ -51,6 +59,12 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=_GRACE,
         )
         super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Have answers end that would go on, and stop."""
+        self._on_stop()
+        await super().shutdown(sockets)
 
     def run_on(self, listening: socket.socket) -> None:
         """Serve until a signal comes."""

@@ -1,6 +1,6 @@
 """Use the jobs of the service without HTTP: a queue, processes that paint, and the pictures.
 
-Usage: embedded.py CONTENT STYLE OUTPUT [FOLDER]    (pip install 'ortist[cpu,serve]')
+Usage: embedded.py CONTENT STYLE OUTPUT [FOLDER]    (pip install '.[cpu,serve]' in a checkout)
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Mount the service in an application of your own: the page is at /paint/, the API below it.
 
-Usage: uvicorn mounted:app    (pip install 'ortist[cpu,serve]')
+Usage: uvicorn mounted:app --timeout-graceful-shutdown 3
+(pip install '.[cpu,serve]' in a checkout; without the timeout it waits for who follows jobs.)
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ortist.serve.manager import Manager
 from ortist.serve.routes import about_routes, job_routes
 
 PAGE = Path(__file__).with_name("page")
+_FLAG = re.compile(r" \([^()]*--[^()]*\)")
 _ABOUT = "Paints photographs in the style of paintings: jobs are sent, followed and fetched."
 
 
@@ -105,4 +107,5 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
             # The folder of the page, which all paths lead to in the end, knows no better.
             status, detail = 405, f"accepted are {', '.join(allowed)}"
             headers["Allow"] = ", ".join(allowed)
-    return JSONResponse({"detail": printable(detail)}, status, headers)
+    # What a caller in Python or a command would do is nothing for a client.
+    return JSONResponse({"detail": printable(_FLAG.sub("", detail))}, status, headers)

@@ -30,6 +30,9 @@ def document_of(app: FastAPI) -> dict[str, Any]:
     schemas |= orders["$defs"]
     options = options_schema(OWN)
     del options["$schema"]  # which is that of the document
+    for option in options["properties"].values():
+        # Clients that are made of this would send them, and so undo the recipe.
+        del option["default"]
     schemas["Options"] = options
     schemas["Order"]["properties"]["options"] = {"$ref": _PLACE.format(model="Options")}
     for path in found["paths"].values():

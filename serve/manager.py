@@ -80,6 +80,8 @@ class Manager:
         limits: Limits | None = None,
     ) -> None:
         self._shelf = Shelf(folder)
+        self.closing = False
+        """Whether the service is going to stop."""
         self.limits = limits or Limits()
         setup = setup or Setup()
         self.memory = _SHARE * available_bytes() if setup.memory is None else setup.memory
@@ -112,6 +114,7 @@ class Manager:
             stack.callback(self._intake.stop)
             self._read()
             self._ending.clear()
+            self.closing = False
             self._thread = threading.Thread(target=self._work)
             self._thread.start()
             stack.callback(self._thread.join)
@@ -282,6 +285,13 @@ class Manager:
             with self._lock:
                 job.listeners.remove(listener)
 
+    def end_listening(self) -> None:
+        """Have all who follow jobs stop: the service is going to."""
+        with self._lock:
+            self.closing = True
+            for job in self._jobs.values():
+                job.changed()
+
     def preview(self, name: str) -> tuple[int, bytes]:
         """Return the step that is seen of a job, and a JPEG; UnknownJobError if there is none."""
         with self._lock:
@@ -358,6 +368,8 @@ class Manager:
                 write_whole(files.job, job.to_json().encode())
         except OSError as error:
             raise BusyError(f"the job cannot be kept: {reason(error)}") from error
+        # Not all of the id: who knows that may do with the job what they like.
+        _LOG.info("job %s: taken in for %s", name[:8], client or "this program")
         with self._lock:
             self._jobs[name] = job
             self.counts["taken"] += 1
@@ -395,6 +407,7 @@ class Manager:
         job.state, job.leaving, job.touched = state, None, time.time()
         if job.final:
             job.ended = job.touched
+            _LOG.info("job %s: %s%s", job.id[:8], state, f", {job.error}" if job.error else "")
             job.steps, job.preview = [], None  # which are on the disk
             self.counts[state] += 1
         self._dirty.add(job.id)

@@ -45,6 +45,8 @@ _PREVIEW_SECONDS = 0.2
 """Between previews: more nobody sees."""
 _START_SECONDS, _LEAVE_SECONDS = 120.0, 30.0
 """How long it may take to get ready, and to leave a job."""
+_FEW = 3
+"""Evaluations after which the time of the rest can be told."""
 _NICE = 5
 """How much less urgent painting is than answering."""
 
@@ -352,11 +354,13 @@ class _Pace:
     def __init__(self, plan: Plan, done: int) -> None:
         each = [scale.pixels for scale in plan.scales for _ in range(scale.steps)]
         self._work = list(accumulate(each, initial=0))
-        self._done = self._work[done]
+        self._first, self._done = done, self._work[done]
         self._begin = time.monotonic()
 
-    def seconds_left(self, done: int) -> float:
-        """Return it after so many evaluations."""
+    def seconds_left(self, done: int) -> float | None:
+        """Return it after so many evaluations; the first ones say nothing."""
+        if done < self._first + _FEW:
+            return None
         work = self._work[done]
         seconds = (time.monotonic() - self._begin) / (work - self._done)
         return round(seconds * (self._work[-1] - work), 1)

@@ -289,7 +289,7 @@ async def _events(manager: Manager, name: str, sent: int) -> AsyncIterator[Serve
             state = view.state, view.position, view.error
             if final or (shown is not None and state != shown):
                 yield ServerSentEvent(event="state", id=str(sent), data=view)
-            if final:
+            if final or manager.closing:
                 return
             shown = state
             await changed.wait()

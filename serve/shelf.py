@@ -41,7 +41,7 @@ class Shelf:
             InputError: if it cannot be used, or another service has it.
         """
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = (self._folder / _LOCK).open("ab")
         except OSError as error:
             raise self._unusable(error) from error
@@ -50,7 +50,7 @@ class Shelf:
                 raise InputError(f"another service is at work in '{self._folder}'")
             shutil.rmtree(self.incoming, ignore_errors=True)
             try:
-                self.incoming.mkdir()
+                self.incoming.mkdir(mode=0o700)
             except OSError as error:
                 raise self._unusable(error) from error
             yield
@@ -73,7 +73,7 @@ class Shelf:
     def added(self, name: str) -> Iterator[Files]:
         """Give the files of a new job, which is there at the end of the block, or not at all."""
         files = Files(self.incoming / name)
-        files.folder.mkdir()
+        files.folder.mkdir(mode=0o700)
         try:
             yield files
             files.folder.rename(self._folder / name)

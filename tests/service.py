@@ -32,7 +32,7 @@ def serving(
     """Serve jobs of a folder; gives the manager and the address."""
     setup = Setup("cpu", 1, memory=4e9)
     with bound("127.0.0.1", 0) as listening, Manager(folder, setup, 1, limits) as manager:
-        server = Server(create_app(manager, **guard), "")
+        server = Server(create_app(manager, **guard), on_stop=manager.end_listening)
         thread = threading.Thread(target=server.run_on, args=(listening,))
         thread.start()
         try:

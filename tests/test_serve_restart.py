@@ -35,7 +35,8 @@ def started(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
         yield process, line.split()[0]
     finally:
         process.kill()
-        process.communicate()
+        _, said = process.communicate()
+        assert "Traceback" not in said, said
 
 
 def until_step(client: httpx.Client, name: str, step: int) -> None:
@@ -59,7 +60,13 @@ def test_jobs_go_on_after_the_end_of_the_service(tmp_path: Path, number: signal.
             until_step(client, names[1], 3)
             states = [client.get(f"/v1/jobs/{name}").json()["state"] for name in names]
             assert states == ["running", "running", "queued"]
-            process.send_signal(number)
+            # Somebody follows meanwhile, and is told no more.
+            with client.stream("GET", f"/v1/jobs/{names[2]}/events") as stream:
+                lines = stream.iter_lines()
+                assert next(lines)
+                process.send_signal(number)
+                if number == signal.SIGTERM:
+                    assert list(lines)[-1] == ""
             code = process.wait(30)
         assert code == (-number if number == signal.SIGKILL else 0)
         _, alive = psutil.wait_procs(children, 10)

@@ -33,12 +33,14 @@ async function keepConnected(id, listeners, stop) {
   const place = { last: "" };
   let wait = FIRST_WAIT;
   while (!stop.aborted) {
+    await seen(stop);
     const begun = performance.now();
     let told = null;
     try {
       if (await connection(id, place, listeners, stop)) return listeners.onEnd(null);
     } catch (error) {
       if (stop.aborted) return;
+      if (document.hidden) continue;
       if (error instanceof ApiError) {
         if (!isPassing(error)) return listeners.onEnd(error);
         told = error.retryAfter;
@@ -67,6 +69,8 @@ function isPassing(error) {
 async function connection(id, place, listeners, stop) {
   const cut = new AbortController();
   const silence = watchdog(() => cut.abort());
+  const leave = () => document.hidden && cut.abort();
+  document.addEventListener("visibilitychange", leave);
   try {
     const response = await request(`${jobPath(id)}/events`, {
       headers: { Accept: "text/event-stream", ...(place.last ? { "Last-Event-ID": place.last } : {}) },
@@ -83,7 +87,25 @@ async function connection(id, place, listeners, stop) {
     return ended;
   } finally {
     silence.end();
+    document.removeEventListener("visibilitychange", leave);
   }
+}
+
+/**
+ * Waits until the page is seen: browsers have six connections to a server, and many tabs would take them all.
+ * @param {AbortSignal} stop
+ */
+function seen(stop) {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden && !stop.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve(undefined);
+    };
+    document.addEventListener("visibilitychange", look);
+    stop.addEventListener("abort", look, { once: true });
+    look();
+  });
 }
 
 /**
