@@ -10,12 +10,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class Manager:
         self._floor = Floor(setup, painters)
         self._lock = threading.RLock()
         self._jobs: dict[str, Job] = {}
-        self._coming: dict[tuple[str, str], Future[Job]] = {}
+        self._turns = WeakValueDictionary[tuple[str, str], threading.Lock]()
         self._stack = ExitStack()
         self._ending = threading.Event()
         self._dirty: set[str] = set()
@@ -173,30 +173,20 @@ class Manager:
         self, order: Order, pictures: Mapping[str, Path], client: str = "", key: str = ""
     ) -> JobView:
         """Take in a job that there is :meth:`room` for, as :meth:`submit` does."""
-        if not key:
-            return self.view(self._taken_in(order, pictures, client, "").id)
-        with self._lock:
-            known = self._known(client, key)
-            coming = self._coming.get((client, key))
-            first = known is None and coming is None
-            if coming is None:
-                coming = self._coming[client, key] = Future()
-            if known is not None and not coming.done():
-                coming.set_result(known)
-        if first:
-            try:
-                coming.set_result(self._taken_in(order, pictures, client, key))
-            except BaseException as error:
-                coming.set_exception(error)
-        try:
-            job = coming.result()
-        finally:
+        with self._turn_of(client, key):
             with self._lock:
-                if self._coming.get((client, key)) is coming:
-                    del self._coming[client, key]
-        if job.digest != digest_of(order, pictures):
+                job = self._known(client, key) if key else None
+            job = job or self._taken_in(order, pictures, client, key)
+        if key and job.digest != digest_of(order, pictures):
             raise ConflictError("another job has been asked for with the same idempotency key")
         return self.view(job.id)
+
+    def _turn_of(self, client: str, key: str) -> AbstractContextManager[object]:
+        """Return what keeps others waiting who ask with the same key."""
+        if not key:
+            return nullcontext()
+        with self._lock:
+            return self._turns.setdefault((client, key), threading.Lock())
 
     def _check_room(self, client: str) -> None:
         waiting = [job for job in self._jobs.values() if job.state == "queued"]

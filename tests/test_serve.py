@@ -48,6 +48,12 @@ def sent(client: httpx.Client, **arguments: Any) -> dict[str, Any]:
     return job
 
 
+def running(client: httpx.Client, name: str) -> None:
+    """Wait until a painter, which may still load, begins a job."""
+    while client.get(f"/v1/jobs/{name}").json()["state"] == "queued":
+        time.sleep(0.02)
+
+
 def test_a_picture_is_that_of_the_engine(client: httpx.Client, tmp_path: Path) -> None:
     job = sent(client)
     assert job["plan"]["width"], job["plan"]["steps"] == (64, 3)
@@ -221,6 +227,7 @@ def test_a_paused_job_ends_with_the_same_bytes(client: httpx.Client) -> None:
 
 def test_the_queue_is_in_order(client: httpx.Client) -> None:
     first = sent(client, **form(LONG))
+    running(client, first["id"])
     second, third = sent(client), sent(client)
     shown = [client.get(f"/v1/jobs/{job['id']}").json() for job in (second, third)]
     assert [job["position"] for job in shown] == [0, 1]
@@ -381,9 +388,7 @@ def test_too_many(tmp_path: Path) -> None:
     limits = Limits(queued=2, jobs_per_client=4)
     with serving(tmp_path, limits) as (_, address), httpx.Client(base_url=address) as client:
         jobs = [sent(client, **form(LONG))]
-        # It waits until a painter, which still loads, begins it.
-        while client.get(f"/v1/jobs/{jobs[0]['id']}").json()["state"] == "queued":
-            time.sleep(0.02)
+        running(client, jobs[0]["id"])
         jobs += [sent(client, **form(LONG)) for _ in range(2)]
         response = client.post("/v1/jobs", **form())
         assert response.status_code == 503
