@@ -151,6 +151,8 @@ def test_a_mask_is_painted(
     filled(page, served[1], tmp_path, 2)
     page.get_by_text("Regions and masks").click()
     page.get_by_role("button", name="Add a region").click()
+    page.get_by_role("button", name="Use this mask").click()
+    expect(page.get_by_text("Nothing is painted yet")).to_be_visible()
     sheet = page.locator(".sheet").bounding_box()
     assert sheet
     page.mouse.move(sheet["x"] + 30, sheet["y"] + 30)

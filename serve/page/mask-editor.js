@@ -6,7 +6,7 @@ import { brushSurface } from "./brush-surface.js";
 import { button, el, icon, newId } from "./dom.js";
 import { acceptDrops, picker } from "./drop.js";
 import { fillFrom } from "./fields.js";
-import { copyMask, emptyMask, fits, fitted, maskOf } from "./masks.js";
+import { copyMask, emptyMask, fits, fitted, isEmpty, maskOf } from "./masks.js";
 import { PictureError, readPicture, release } from "./pictures.js";
 
 const HELP = "Paint with mouse, finger or pen. By keyboard: arrows move the brush, Space paints, Enter keeps it down, [ and ] change its size, E is the eraser.";
@@ -29,7 +29,10 @@ export function editMask({ title, picture, mask, limits }) {
       el("div", { class: "editor-bar" },
         el("h2", { id }, title),
         button("Cancel", () => dialog.close(), { class: "quiet" }),
-        button("Use this mask", () => dialog.close("use"), { class: "primary" })),
+        button("Use this mask", () => {
+          if (isEmpty(brush.mask)) message.replaceChildren(icon("warning"), "Nothing is painted yet.");
+          else dialog.close("use");
+        }, { class: "primary" })),
       surface.element,
       el("div", { class: "editor-foot" }, tools.element, message));
     acceptDrops(dialog, take);
