@@ -10,9 +10,13 @@ from typing import Any
 from ortist.cli.sources import Sources
 from ortist.engine import InputError, Options, Record, Region
 from ortist.engine.images import read_comment
+from ortist.engine.jobs import PICTURE_EXTENSIONS
 from ortist.engine.options import OPTIONS
 from ortist.engine.recipes import Recipe
 from ortist.engine.record import Input, read_made
+
+_MOST_LOOKED_AT = 1000
+"""Files that are compared with an input without a name."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class Earlier:
     def _path(self, item: Input) -> Path:
         """Return where an input is: here or beside the picture, the same content first."""
         name = Path(item.name).name  # whatever it says
+        if not name:
+            return self._by_content(item)
         there = [place for place in (Path(name), self.path.parent / name) if place.is_file()]
         for place in there:
             if Input.of(item.role, place).sha256 == item.sha256:
@@ -97,4 +103,17 @@ class Earlier:
         raise InputError(
             f"{item.role} of '{self.path}' was '{item.name}', which is neither here nor beside it:"
             " give it"
+        )
+
+    def _by_content(self, item: Input) -> Path:
+        """Return where an input without a name is, as those of services are: here or beside it."""
+        folders = dict.fromkeys((Path(), self.path.parent))
+        files = [path for folder in folders for path in sorted(folder.iterdir())]
+        pictures = [path for path in files if path.suffix.lower() in PICTURE_EXTENSIONS]
+        for path in pictures[:_MOST_LOOKED_AT]:
+            if path.is_file() and Input.of(item.role, path).sha256 == item.sha256:
+                return path
+        raise InputError(
+            f"{item.role} of '{self.path}' has no name there, and no picture here or beside it is"
+            " the one: give it"
         )

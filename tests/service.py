@@ -27,10 +27,10 @@ PATIENCE = 120.0
 
 @contextmanager
 def serving(
-    folder: Path, limits: Limits | None = None, **guard: Any
+    folder: Path, limits: Limits | None = None, kernel: str = "auto", **guard: Any
 ) -> Iterator[tuple[Manager, str]]:
     """Serve jobs of a folder; gives the manager and the address."""
-    setup = Setup("cpu", 1, memory=4e9)
+    setup = Setup("cpu", 1, kernel=kernel, memory=4e9)
     with bound("127.0.0.1", 0) as listening, Manager(folder, setup, 1, limits) as manager:
         server = Server(create_app(manager, **guard), on_stop=manager.end_listening)
         thread = threading.Thread(target=server.run_on, args=(listening,))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,10 @@ from PIL import Image
 from service import CONTENT, QUICK, STYLE, ended, events, form, picture, serving
 
 from ortist.cli.like import Earlier
-from ortist.engine import Engine, find_recipe
+from ortist.engine import Engine, InputError, find_recipe
 from ortist.engine.images import read_image
 from ortist.engine.options import OPTIONS
-from ortist.serve import Limits, Manager, reception
+from ortist.serve import Limits, Manager, painter, reception
 
 LONG = {"size": 96, "steps": 1500, "scales": 1}
 
@@ -65,15 +68,17 @@ def test_a_picture_is_that_of_the_engine(client: httpx.Client, tmp_path: Path) -
     options = find_recipe("standard").with_options(**QUICK)
     expected = Engine("cpu", 1).stylize(*pictures, options).image
     np.testing.assert_array_equal(read_image(BytesIO(response.content)), expected)
-    # It says how it was made, of the files that the client has.
-    out = tmp_path / "out.png"
-    out.write_bytes(response.content)
-    earlier = Earlier.read(out)
-    content = tmp_path / "content.png"
-    content.write_bytes(CONTENT)
-    record = Engine("cpu", 1).record(content, [content], options)
-    assert earlier.record.inputs[0].sha256 == record.inputs[0].sha256
+    # It says how it was made, and of which files, whatever they are called now.
+    for name, data in (("out.png", response.content), ("one.png", CONTENT), ("other.png", STYLE)):
+        (tmp_path / name).write_bytes(data)
+    earlier = Earlier.read(tmp_path / "out.png")
     assert earlier.steps == 3
+    sources = earlier.sources(None, (), (), None)
+    assert (sources.content, sources.styles) == (tmp_path / "one.png", (tmp_path / "other.png",))
+    assert earlier.options({}) == replace(options, max_pixels=1_000_000)
+    (tmp_path / "one.png").unlink()
+    with pytest.raises(InputError, match="has no name there"):
+        earlier.sources(None, (), (), None)
 
 
 @pytest.mark.parametrize(
@@ -439,9 +444,44 @@ def test_a_painter_that_is_killed_fails_its_job_only(tmp_path: Path) -> None:
         with client.stream("GET", f"/v1/jobs/{first['id']}/events") as stream:
             for name, _, _ in events(stream.iter_lines()):
                 if name == "step":
-                    for painter in manager._floor._painters:
-                        painter._process.kill()
+                    for one in manager._floor._painters:
+                        one._process.kill()
                     break
         job = ended(client, first["id"])
         assert (job["state"], "killed" in job["error"]) == ("failed", True)
         assert ended(client, second["id"])["state"] == "done"
+
+
+def test_a_painter_that_does_not_leave_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(painter, "_LEAVE_SECONDS", 0.5)
+    with serving(tmp_path) as (manager, address), httpx.Client(base_url=address) as client:
+        job = sent(client, **form(LONG))
+        running(client, job["id"])
+        for one in manager._floor._painters:
+            os.kill(one._process.pid or 0, signal.SIGSTOP)
+        assert client.delete(f"/v1/jobs/{job['id']}").status_code == 200
+        assert ended(client, job["id"])["state"] == "canceled"
+        assert ended(client, sent(client)["id"])["state"] == "done"
+
+
+def test_with_another_kernel_a_job_goes_on_as_it_was_begun(tmp_path: Path) -> None:
+    options = {**QUICK, "steps": 30}
+    results = []
+    with serving(tmp_path) as (_, address), httpx.Client(base_url=address) as client:
+        whole, paused = sent(client, **form(options))["id"], sent(client, **form(options))["id"]
+        assert ended(client, whole)["state"] == "done"
+        with client.stream("GET", f"/v1/jobs/{paused}/events") as stream:
+            for name, _, data in events(stream.iter_lines()):
+                if name == "step" and data["step"] == 5:
+                    client.post(f"/v1/jobs/{paused}/pause")
+                if name == "state" and data["state"] == "paused":
+                    break
+    other = "direct"
+    with serving(tmp_path, kernel=other) as (_, address), httpx.Client(base_url=address) as client:
+        client.post(f"/v1/jobs/{paused}/resume")
+        assert ended(client, paused)["state"] == "done"
+        for name in (whole, paused):
+            results.append(client.get(f"/v1/jobs/{name}/result").content)
+    assert results[0] == results[1]

@@ -91,7 +91,7 @@ def pictures() -> Iterator[tuple[str, bytes]]:
             noise = np.frombuffer(data, np.uint8).copy()
             noise[:12] = generator.integers(0, 256, 12)
             yield f"{kind} without its head", noise.tobytes()
-    for _ in range(60):
+    for _ in range(90):
         yield "noise", generator.bytes(int(generator.integers(1, 5000)))
 
 
@@ -134,7 +134,7 @@ def test_pictures_that_are_none(served: tuple[Manager, str, Path]) -> None:
             assert field in detail or "pictures" in detail, (what, detail)
             assert str(folder) not in detail
             count += 1
-        assert count >= 230
+        assert count >= 280
         assert client.get("/readyz").status_code == 200
     assert left(folder) == before
     assert manager.state_counts().total() == 0
