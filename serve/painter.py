@@ -235,7 +235,7 @@ def _ended(task: Task, engines: _Engines, inbox: _Inbox, line: Line) -> Ended:
         # the one that took the job in, all else is as it is now.
         now = engine.record(**sources, options=options)
         now = replace(now, inputs=record.inputs, tile=record.tile)
-        run = _begun(task, plan, same=not now.differences(record))
+        run = _begun(task, plan, now)
         inbox.running(run, task)
         return _followed(task, plan, run, now, line, inbox)
     except Exception as error:  # of whatever kind: the next one is to be painted
@@ -244,13 +244,15 @@ def _ended(task: Task, engines: _Engines, inbox: _Inbox, line: Line) -> Ended:
         inbox.left(task)
 
 
-def _begun(task: Task, plan: Plan, same: bool) -> Run:
-    """Return the run of a task, from its checkpoint on if there is one of the same."""
+def _begun(task: Task, plan: Plan, record: Record) -> Run:
+    """Return the run of a task, from its checkpoint on if there is one of the same record."""
     run = plan.run()
-    if same and task.files.checkpoint.exists():
+    if task.files.checkpoint.exists():
         # From the start it ends with the same bytes, only later.
         with suppress(InputError):
-            run.restore(read_checkpoint(task.files.checkpoint).state)
+            checkpoint = read_checkpoint(task.files.checkpoint)
+            if not record.differences(checkpoint.record):
+                run.restore(checkpoint.state)
     return run
 
 
