@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -54,6 +55,7 @@ class Server(uvicorn.Server):
             root_path=root_path,
             log_level="warning",
             access_log=False,
+            lifespan="off",  # there is nothing to start, and a second Ctrl-C would be told of it
             server_header=False,
             limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=_GRACE,
@@ -65,6 +67,10 @@ class Server(uvicorn.Server):
         """Have answers end that would go on, and stop."""
         self._on_stop()
         await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, within some seconds; uvicorn's own would break off at a second signal."""
+        self.should_exit = True
 
     def run_on(self, listening: socket.socket) -> None:
         """Serve until a signal comes."""

@@ -3,6 +3,7 @@
 # Annotations are read by FastAPI, which does not find names in functions if they are texts.
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +13,7 @@ from typing import Annotated, Any, Literal
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.responses import FileResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
@@ -33,7 +33,16 @@ _MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tiff":
 _RECEIVED, _TAKEN, _ENCODED = 64, 16, 2
 """Jobs that are received at once, those that are taken in, and pictures that become files."""
 _LONGEST_KEY = 200
+_PING_SECONDS = 15.0
+"""After which silence on a stream of events is broken: proxies end connections that say nothing."""
 _PICTURE = {"type": "string", "format": "binary"}
+_TEXT = {"type": "string"}
+_EVENT = {
+    "type": "object",
+    "properties": {"event": {"enum": ["state", "step"]}, "id": _TEXT, "data": _TEXT},
+    "required": ["event", "data"],
+}
+"""What a stream is made of; data is a JobView or Progress as JSON."""
 _FORM = {
     "type": "object",
     "properties": {
@@ -124,16 +133,22 @@ def job_routes(manager: Manager) -> APIRouter:
         """Have a job that was paused go on."""
         return manager.resume(job.id)
 
-    @router.get("/{id}/events", response_class=EventSourceResponse, responses=_problems(404))
-    async def events(
-        job: Found, last_event_id: Annotated[str, Header()] = ""
-    ) -> AsyncIterator[ServerSentEvent]:
+    @router.get(
+        "/{id}/events",
+        response_class=StreamingResponse,
+        responses={
+            200: {"content": {"text/event-stream": {"schema": _EVENT}}},
+            **_problems(404),
+        },
+    )
+    async def events(job: Found, last_event_id: Annotated[str, Header()] = "") -> StreamingResponse:
         """Follow a job: its state whenever that changes, and its steps, each with an id."""
         known = last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) < 10
         sent = int(last_event_id) if known else 0
-        with suppress(UnknownJobError):  # it was removed, which a new request is told
-            async for event in _events(manager, job.id, sent):
-                yield event
+        # As proxies are told: what waits in a buffer is late.
+        headers = {"X-Accel-Buffering": "no"}
+        stream = _events(manager, job.id, sent)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
     @router.get(
         "/{id}/preview",
@@ -266,8 +281,8 @@ def _scratch(manager: Manager) -> Iterator[Path]:
         folder.rmdir()
 
 
-async def _events(manager: Manager, name: str, sent: int) -> AsyncIterator[ServerSentEvent]:
-    """Yield the events of a job but for the first steps, until it has ended."""
+async def _events(manager: Manager, name: str, sent: int) -> AsyncIterator[str]:
+    """Yield the events of a job but for the first steps, until it has ended or is removed."""
     changed, loop = asyncio.Event(), asyncio.get_running_loop()
     shown = None
 
@@ -275,21 +290,29 @@ async def _events(manager: Manager, name: str, sent: int) -> AsyncIterator[Serve
         with suppress(RuntimeError):  # of a loop that has ended
             loop.call_soon_threadsafe(changed.set)
 
-    with manager.listening(name, listener):
+    with suppress(UnknownJobError), manager.listening(name, listener):
         while True:
             changed.clear()
             # In this order: who has seen the last state has seen all steps.
             view = manager.view(name)
             final = view.state in FINAL
             if shown is None and not final:
-                yield ServerSentEvent(event="state", data=view)
+                yield _event("state", 0, view.model_dump_json())
             for step in manager.steps(name, sent):
                 sent += 1
-                yield ServerSentEvent(event="step", id=str(sent), data=step)
+                yield _event("step", sent, json.dumps(step))
             state = view.state, view.position, view.error
             if final or (shown is not None and state != shown):
-                yield ServerSentEvent(event="state", id=str(sent), data=view)
+                yield _event("state", sent, view.model_dump_json())
             if final or manager.closing:
                 return
             shown = state
-            await changed.wait()
+            try:
+                await asyncio.wait_for(changed.wait(), _PING_SECONDS)
+            except TimeoutError:
+                yield ": ping\n\n"
+
+
+def _event(name: str, number: int, data: str) -> str:
+    """Return an event as browsers read it (https://html.spec.whatwg.org, 9.2); data is one line."""
+    return f"event: {name}\n{f'id: {number}' if number else ':'}\ndata: {data}\n\n"
