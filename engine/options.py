@@ -341,12 +341,12 @@ def options_schema(without: Collection[str] = ()) -> dict[str, Any]:
     Args:
         without: names that are left out.
     """
-    told = {name: option for name, option in OPTIONS.items() if option.flag != ""}
+    told = (option for option in OPTIONS.values() if option.flag != "")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Options",
         "type": "object",
-        "properties": {name: told[name].schema for name in told if name not in without},
+        "properties": {option.name: option.schema for option in told if option.name not in without},
         "additionalProperties": False,
     }
 

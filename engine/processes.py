@@ -13,7 +13,6 @@ from ortist.engine.errors import OrtistError
 from ortist.engine.signals import signals_held
 from ortist.models.files import reason
 
-T = TypeVar("T")
 C = TypeVar("C", bound="Child")
 _JOIN_SECONDS = 5.0
 

@@ -27,7 +27,7 @@ class Job:
         id: which nobody can guess.
         client: who asked for it.
         key: by which the client may ask again; empty for none.
-        digest: of all that was sent, so that another job with the same key is noticed.
+        digest: of all that was sent with a key, so that another job with the same is noticed.
         order: what is asked for, with the job's names for pictures.
         plan: as JSON has it.
         record: of the picture, likewise.
@@ -48,7 +48,6 @@ class Job:
     """
 
     id: str
-    digest: str
     order: Order
     plan: dict[str, Any]
     record: dict[str, Any]
@@ -57,6 +56,7 @@ class Job:
     touched: float
     client: str = ""
     key: str = ""
+    digest: str = ""
     state: State = "queued"
     error: str | None = None
     started: float | None = None

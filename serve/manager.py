@@ -173,11 +173,12 @@ class Manager:
         self, order: Order, pictures: Mapping[str, Path], client: str = "", key: str = ""
     ) -> JobView:
         """Take in a job that there is :meth:`room` for, as :meth:`submit` does."""
+        digest = digest_of(order, pictures) if key else ""
         with self._turn_of(client, key):
             with self._lock:
                 job = self._known(client, key) if key else None
-            job = job or self._taken_in(order, pictures, client, key)
-        if key and job.digest != digest_of(order, pictures):
+            job = job or self._taken_in(order, pictures, client, key, digest)
+        if job.digest != digest:
             raise ConflictError("another job has been asked for with the same idempotency key")
         return self.view(job.id)
 
@@ -235,7 +236,6 @@ class Manager:
                 raise ConflictError(f"the job is {job.state}, accepted is one that is paused")
             job.turn = time.time()
             self._become(job, "queued")
-            self._floor.ring()
             return self.view(name)
 
     def remove(self, name: str) -> None:
@@ -349,12 +349,14 @@ class Manager:
         works = self._thread is not None and self._thread.is_alive()
         return works and self._floor.ready and not self._ending.is_set()
 
-    def _taken_in(self, order: Order, pictures: Mapping[str, Path], client: str, key: str) -> Job:
+    def _taken_in(
+        self, order: Order, pictures: Mapping[str, Path], client: str, key: str, digest: str
+    ) -> Job:
         name = secrets.token_hex(16)
         try:
             with self._shelf.added(name) as files:
                 job = self._reception.take(name, files, order, pictures, self._floor.taken)
-                job.client, job.key = client, key
+                job.client, job.key, job.digest = client, key, digest
                 write_whole(files.job, job.to_json().encode())
         except OSError as error:
             raise BusyError(f"the job cannot be kept: {reason(error)}") from error

@@ -58,7 +58,6 @@ class Reception:
         now = time.time()
         return Job(
             id=name,
-            digest=digest_of(order, pictures),
             order=order.as_kept(),
             plan=accepted.plan,
             record=accepted.record,
