@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike, NDArray
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
 
 Dimension = int | str | None
 """A known size, the name of a symbolic one, or nothing known."""
 
 OWN_DOMAIN = "ortist"
 """The domain of :mod:`ortist.export.operators`; standard operators are in the domain \"\"."""
+_KNOWN_DOMAINS = ("", "ai.onnx", OWN_DOMAIN)
 
 
 class GraphBuilder:
@@ -29,10 +31,9 @@ class GraphBuilder:
         self.model.CopyFrom(model)
         self.graph: GraphProto = self.model.graph
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-        self._types = {
-            value.name: value.type.tensor_type
-            for value in (*inferred.value_info, *inferred.input, *inferred.output)
-        }
+        self._types: dict[str, TypeProto.Tensor] = {}
+        self.learn(inferred)
+        self._inferred = {node.output[0]: node for node in inferred.node if subgraphs(node)}
         self.inputs = [value.name for value in self.graph.input]
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         self._producers = {name: node for node in self.graph.node for name in node.output}
@@ -82,6 +83,35 @@ class GraphBuilder:
             self.state_shape(output, shape, element_type)
         return output
 
+    def learn(self, graph: GraphProto) -> None:
+        """Take the types of tensors from what is written down in a graph."""
+        for value in (*graph.value_info, *graph.input, *graph.output):
+            self._types[value.name] = value.type.tensor_type
+
+    def adopt(self, graph: GraphProto) -> None:
+        """Take over nodes and constants of a subgraph, whose names must be unused."""
+        self.learn(graph)
+        self.graph.node.extend(graph.node)
+        self.model.graph.initializer.extend(graph.initializer)
+        self._initializers.update({tensor.name: tensor for tensor in graph.initializer})
+        self._producers.update({name: node for node in graph.node for name in node.output})
+        self._inferred.update({node.output[0]: node for node in graph.node if subgraphs(node)})
+
+    @contextmanager
+    def branch(self, name: str) -> Iterator[GraphProto]:
+        """Append nodes to a new graph, a subgraph that sees what is in this one, instead."""
+        graph, appended = self.graph, self._appended
+        self.graph, self._appended = GraphProto(name=name), dict(appended)
+        try:
+            yield self.graph
+        finally:
+            self.graph, self._appended = graph, appended
+
+    def inferred(self, node: NodeProto) -> NodeProto:
+        """Return a node whose subgraphs have the types of their tensors written down."""
+        inferred: NodeProto = self._inferred.get(node.output[0], node)
+        return inferred
+
     def call(self, tensor: str, name: str) -> None:
         """Give a tensor another name, one that is spoken for: that of an output without a node."""
         self.graph.node.append(helper.make_node("Identity", [tensor], [name], name))
@@ -123,7 +153,7 @@ class GraphBuilder:
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             name = self.unused("constant")
-            self.graph.initializer.append(numpy_helper.from_array(array, name))
+            self.model.graph.initializer.append(numpy_helper.from_array(array, name))
             self._constants[key] = name
         return self._constants[key]
 
@@ -134,10 +164,6 @@ class GraphBuilder:
     def count(self, sizes: str) -> str:
         """Return sizes, integers, as float32, to divide by."""
         return self.op("Cast", sizes, to=TensorProto.FLOAT)
-
-    def scalar_like(self, value: float, tensor: str) -> str:
-        """Return a scalar constant of the element type of ``tensor``."""
-        return self.constant(value, helper.tensor_dtype_to_np_dtype(self.element_type(tensor)))
 
     def value_of(self, tensor: str) -> NDArray[Any] | None:
         """Return the value of a constant tensor, or None if it is computed or stored outside."""
@@ -199,11 +225,21 @@ class GraphBuilder:
 def reads(node: NodeProto) -> list[str]:
     """Return all tensors that a node reads, those that its subgraphs capture included."""
     names = list(node.input)
-    for item in node.attribute:
-        for graph in (item.g, *item.graphs):
-            names += [name for inner in graph.node for name in reads(inner)]
-            names += [value.name for value in graph.output]
+    for graph in subgraphs(node):
+        names += [name for inner in graph.node for name in reads(inner)]
+        names += [value.name for value in graph.output]
     return names
+
+
+def subgraphs(node: NodeProto) -> list[GraphProto]:
+    """Return the graphs that are attributes of a node."""
+    graphs = [item.g for item in node.attribute if item.HasField("g")]
+    return graphs + [graph for item in node.attribute for graph in item.graphs]
+
+
+def is_known(node: NodeProto) -> bool:
+    """Tell whether an operator is one of ONNX's own, or of ours."""
+    return node.domain in _KNOWN_DOMAINS
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:

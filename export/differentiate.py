@@ -6,74 +6,82 @@ gradient of one of them; any runtime that can run the old model can run the new 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, helper
 
 from ortist.export.autodiff.backward import Backward
+from ortist.export.autodiff.errors import DifferentiationError, Obstacle
+from ortist.export.autodiff.paths import FLOATS, Ends, nodes_between
+from ortist.export.autodiff.preparation import modernized, restore, skeleton, with_bodies
 from ortist.export.autodiff.rules import RULES
-from ortist.export.builder import OWN_DOMAIN, GraphBuilder, prune, reads
+from ortist.export.builder import GraphBuilder, prune
 from ortist.export.operators import expand
-from ortist.models.errors import OrtistError
 
-MINIMUM_OPSET = 16
-_DOMAINS = ("", "ai.onnx", OWN_DOMAIN)
-_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+__all__ = ["DifferentiationError", "Obstacle", "depends", "differentiate", "obstacles", "vjp"]
 
-
-class DifferentiationError(OrtistError):
-    """The graph cannot be differentiated; the message names operator, node and tensor."""
+Names = str | Sequence[str] | Mapping[str, str]
+"""One name, several, or several with what to call what belongs to them."""
 
 
 def differentiate(
     model: ModelProto,
     output: str,
-    wrt: str | Sequence[str] | Mapping[str, str],
+    wrt: Names,
     *,
     held: Collection[str] = (),
+    straight_through: bool = False,
     expanded: bool = True,
 ) -> ModelProto:
     """Extend a model with the gradient of ``output`` with respect to the tensors ``wrt``.
 
     Reverse mode: starting from a cotangent of ones, each node on the way from ``wrt`` to
     ``output`` is visited once, from last to first, and hands the cotangents of its inputs on by
-    the vector-Jacobian rule of its operator (:data:`ortist.export.autodiff.rules.RULES`).
+    the vector-Jacobian rule of its operator (:data:`ortist.export.autodiff.rules.RULES`). Operators
+    without a rule are replaced by their bodies, if they have one; of If both branches are
+    differentiated. What is not differentiable at a point gets what PyTorch gives it: 0 for Relu at
+    0, g at the bounds of Clip, equal shares for ties of ReduceMax, the first of a tie in MaxPool;
+    the docstrings of the rules say so.
 
     Args:
-        model: ONNX model with nodes in topological order, opset 16 or newer; not changed.
+        model: ONNX model with nodes in topological order, opset 11 or newer; not changed. Below 18
+            it is converted to 18 on the way. Weights may be outside of it, as external data.
         output: name of a floating-point tensor, usually a scalar; for a tensor of any other shape
             the gradient is that of the sum of its elements.
         wrt: name or names of inputs, initializers or intermediate floating-point tensors; a
             mapping also says what to call their gradients, else ``gradient/<name>``.
         held: names of tensors taken as constant, however they are computed.
+        straight_through: whether quantizers pass the gradient on, where they do not saturate, as
+            if they did not round (Bengio et al. 2013); if not, it ends at them.
         expanded: whether the result is to be in standard operators only; if not, it has some of
             :mod:`ortist.export.operators`, which :func:`ortist.export.lowering.lower` takes.
 
     Returns:
         The model with one more output for each name in ``wrt``, of the same element type and
-        shape. Nodes that no output needs are left out.
+        shape. Nodes that no output needs are left out. External data stays where it is.
 
     Raises:
-        DifferentiationError: for an operator without a rule, or one used in a way that its rule
-            does not cover, on a path from ``wrt`` to ``output``; for unknown names; if ``output``
-            does not depend on a tensor of ``wrt``.
+        DifferentiationError: for operators without a rule, or used in a way that their rule does
+            not cover, on a path from ``wrt`` to ``output``: its ``obstacles`` are all of them; for
+            unknown names; if ``output`` does not depend on a tensor of ``wrt``; for an opset that
+            cannot be converted.
     """
-    builder = GraphBuilder(model)
-    titles = _titles(wrt, "gradient")
-    _check(builder, [output], list(titles), held)
-    ones = builder.op(
-        "ConstantOfShape", builder.op("Shape", output), value=_one(builder.element_type(output))
-    )
-    return _swept(builder, {output: ones}, titles, held, expanded)
+
+    def ones(builder: GraphBuilder) -> Mapping[str, str]:
+        one = helper.make_tensor("one", builder.element_type(output), [1], [1.0])
+        return {output: builder.op("ConstantOfShape", builder.op("Shape", output), value=one)}
+
+    return _derived(model, [output], wrt, ones, Ends(held, straight_through), expanded)
 
 
 def vjp(
     model: ModelProto,
-    outputs: str | Sequence[str] | Mapping[str, str],
-    wrt: str | Sequence[str] | Mapping[str, str],
+    outputs: Names,
+    wrt: Names,
     *,
     held: Collection[str] = (),
+    straight_through: bool = False,
     expanded: bool = True,
 ) -> ModelProto:
     """Extend a model with its vector-Jacobian product: gradients for cotangents that are inputs.
@@ -89,6 +97,7 @@ def vjp(
             ``cotangent/<name>``.
         wrt: as in :func:`differentiate`.
         held: as in :func:`differentiate`.
+        straight_through: as in :func:`differentiate`.
         expanded: as in :func:`differentiate`.
 
     Returns:
@@ -98,118 +107,96 @@ def vjp(
     Raises:
         DifferentiationError: as in :func:`differentiate`.
     """
-    builder = GraphBuilder(model)
-    titles, inputs = _titles(wrt, "gradient"), _titles(outputs, "cotangent")
-    _check(builder, list(inputs), list(titles), held)
-    for name, title in inputs.items():
-        _check_unused(builder, title)
-        builder.add_input(title, builder.shape(name), builder.element_type(name))
-        if not _nodes_between(builder, titles, [name], held) and name not in titles:
-            raise DifferentiationError(f"{name!r} depends on none of {', '.join(titles)}")
-    return _swept(builder, inputs, titles, held, expanded)
+    titles, sources = _titles(outputs, "cotangent"), list(_titles(wrt, "gradient"))
+    ends = Ends(held, straight_through)
+
+    def inputs(builder: GraphBuilder) -> Mapping[str, str]:
+        for name, title in titles.items():
+            _check_unused(builder, title)
+            builder.add_input(title, builder.shape(name), builder.element_type(name))
+            path = nodes_between(builder, builder.graph.node, sources, [name], ends)
+            if not path and name not in sources:
+                raise DifferentiationError(f"{name!r} depends on none of {', '.join(sources)}")
+        return titles
+
+    return _derived(model, list(titles), wrt, inputs, ends, expanded)
+
+
+def obstacles(
+    model: ModelProto,
+    outputs: str | Sequence[str],
+    wrt: str | Sequence[str],
+    *,
+    held: Collection[str] = (),
+    straight_through: bool = False,
+) -> tuple[Obstacle, ...]:
+    """Return all that stands in the way of the gradients of some outputs, none if nothing does.
+
+    Args:
+        model: as in :func:`differentiate`.
+        outputs: as in :func:`vjp`.
+        wrt: as in :func:`differentiate`.
+        held: as in :func:`differentiate`.
+        straight_through: as in :func:`differentiate`.
+
+    Raises:
+        DifferentiationError: for unknown names, missing dependence and too old an opset.
+    """
+    try:
+        vjp(model, outputs, wrt, held=held, straight_through=straight_through)
+    except DifferentiationError as error:
+        if not error.obstacles:
+            raise
+        return error.obstacles
+    return ()
 
 
 def depends(builder: GraphBuilder, output: str, source: str, held: Collection[str] = ()) -> bool:
     """Tell whether a tensor depends on another, other than through tensors that are held."""
-    return bool(_nodes_between(builder, [source], [output], held))
+    return bool(nodes_between(builder, builder.graph.node, [source], [output], Ends(held)))
 
 
-def _titles(names: str | Sequence[str] | Mapping[str, str], prefix: str) -> Mapping[str, str]:
+def _titles(names: Names, prefix: str) -> Mapping[str, str]:
     """Return names with what to call what belongs to them."""
     if isinstance(names, Mapping):
         return names
     return {name: f"{prefix}/{name}" for name in ([names] if isinstance(names, str) else names)}
 
 
-def _swept(
-    builder: GraphBuilder,
-    cotangents: Mapping[str, str],
-    wrt: Mapping[str, str],
-    held: Collection[str],
+def _derived(
+    model: ModelProto,
+    outputs: Sequence[str],
+    wrt: Names,
+    cotangents: Callable[[GraphBuilder], Mapping[str, str]],
+    ends: Ends,
     expanded: bool,
 ) -> ModelProto:
     """Return the model with the gradients that follow from the cotangents of some tensors."""
-    path = _nodes_between(builder, wrt, cotangents, held)
-    active = {name for node in path for name in node.output}.difference(held).union(wrt)
-    given = {tensor: [cotangent] for tensor, cotangent in cotangents.items()}
-    backward = Backward(builder, given, frozenset(wrt))
-    for node in reversed(path):
-        _propagate(node, backward, active)
-    for name, title in wrt.items():
+    titles = _titles(wrt, "gradient")
+    builder = with_bodies(modernized(skeleton(model)), RULES, titles, outputs, ends)
+    _check(builder, outputs, list(titles), ends.held)
+    given = cotangents(builder)
+    backward = Backward(builder, RULES, given, titles, ends)
+    nodes = list(builder.graph.node)
+    backward.sweep(nodes)
+    if backward.obstacles:
+        raise DifferentiationError.of(backward.obstacles)
+    for name, title in titles.items():
         cotangent = backward.cotangent(name)
         if cotangent is None:
-            outputs = ", ".join(map(repr, cotangents))
-            raise DifferentiationError(f"{outputs} does not depend on {name!r}")
+            # What has a derivative of 0 everywhere, as Floor, contributes nothing.
+            if not nodes_between(builder, nodes, [name], given, ends):
+                named = ", ".join(map(repr, given))
+                raise DifferentiationError(f"{named} does not depend on {name!r}")
+            cotangent = backward.cotangent_or_zeros(name)
         _add_output(builder, title, cotangent, name)
     prune(builder.model)
-    return expand(builder.model) if expanded else builder.model
-
-
-def _propagate(node: NodeProto, backward: Backward, active: set[str]) -> None:
-    """Add the contributions of ``node`` to the cotangents of its active inputs."""
-    if not any(backward.has_cotangent(name) for name in node.output):
-        return
-    cotangent = backward.cotangent_or_zeros(node.output[0])
-    for position, tensor in enumerate(reads(node)):
-        if tensor not in active:
-            continue
-        rules = RULES.get(node.op_type) if node.domain in _DOMAINS else None
-        where = f"{node.op_type} node {node.name!r}, input {tensor!r}"
-        if rules is None:
-            raise DifferentiationError(f"no derivative rule for {where}")
-        rule = rules[min(position, len(rules) - 1)]
-        if rule is None:
-            raise DifferentiationError(f"not differentiable: {where}")
-        try:
-            contribution = rule(backward, node, cotangent, position)
-        except NotImplementedError as error:
-            raise DifferentiationError(f"{where}: {error}") from error
-        if contribution is not None:
-            backward.accumulate(tensor, contribution)
-
-
-def _nodes_between(
-    builder: GraphBuilder,
-    sources: Iterable[str],
-    outputs: Iterable[str],
-    held: Collection[str],
-) -> list[NodeProto]:
-    """Return the nodes through which ``outputs`` depend on ``sources``, in graph order.
-
-    Dependence ends at tensors that are ``held``, and at those that are not floating point: shapes,
-    indices, comparisons.
-    """
-    reached = set(sources)
-    downstream: list[NodeProto] = []
-    for node in builder.graph.node:
-        if reached.intersection(reads(node)):
-            differentiable = [
-                name for name in node.output if name not in held and _may_be_float(builder, name)
-            ]
-            reached.update(differentiable)
-            if differentiable:
-                downstream.append(node)
-    needed = set(outputs)
-    path: list[NodeProto] = []
-    for node in reversed(downstream):
-        if needed.intersection(node.output):
-            needed.update(reads(node))
-            path.append(node)
-    return path[::-1]
-
-
-def _may_be_float(builder: GraphBuilder, name: str) -> bool:
-    return builder.element_type(name) in _FLOATS | {TensorProto.UNDEFINED}
+    return restore(expand(builder.model) if expanded else builder.model, model)
 
 
 def _check(
     builder: GraphBuilder, outputs: Sequence[str], wrt: Sequence[str], held: Collection[str]
 ) -> None:
-    opset = next((entry.version for entry in builder.model.opset_import if not entry.domain), 0)
-    if opset < MINIMUM_OPSET:
-        raise DifferentiationError(
-            f"opset {opset} is older than {MINIMUM_OPSET}: use onnx.version_converter first"
-        )
     for names, label in ((outputs, "outputs"), (wrt, "wrt")):
         if not names:
             raise DifferentiationError(f"{label} names no tensor")
@@ -217,13 +204,9 @@ def _check(
         if not builder.knows(name):
             raise DifferentiationError(f"the graph has no tensor {name!r}")
     for name in (*outputs, *wrt):
-        if builder.element_type(name) not in _FLOATS:
+        if builder.element_type(name) not in FLOATS:
             kind = onnx.TensorProto.DataType.Name(builder.element_type(name))
             raise DifferentiationError(f"tensor {name!r} is {kind}, not floating point")
-
-
-def _one(element_type: int) -> TensorProto:
-    return helper.make_tensor("one", element_type, [1], [1.0])
 
 
 def _add_output(builder: GraphBuilder, name: str, cotangent: str, like: str) -> None:

@@ -14,14 +14,18 @@ class Emitter:
         self.builder = builder
         self.op = builder.op
 
+    def kind(self, tensor: str) -> int:
+        """Return the element type in which values that belong to ``tensor`` are computed."""
+        return self.builder.element_type(tensor)
+
     def zeros(self, shape: str, like: str) -> str:
         """Return zeros of a shape (an int64 vector) in the element type of ``like``."""
-        kind = self.builder.element_type(like)
-        return self.op("ConstantOfShape", shape, value=helper.make_tensor("zero", kind, [1], [0.0]))
+        zero = helper.make_tensor("zero", self.kind(like), [1], [0.0])
+        return self.op("ConstantOfShape", shape, value=zero)
 
     def scalar(self, value: float, like: str) -> str:
         """Return a scalar constant in the element type of ``like``."""
-        return self.builder.scalar_like(value, like)
+        return self.builder.constant(value, helper.tensor_dtype_to_np_dtype(self.kind(like)))
 
     def scale(self, tensor: str, factor: float, like: str) -> str:
         """Return ``factor * tensor``."""
@@ -32,7 +36,7 @@ class Emitter:
 
         By Cast: runtimes replace CastLike, and what replaces it comes last in the order of nodes.
         """
-        return self.op("Cast", tensor, to=self.builder.element_type(like))
+        return self.op("Cast", tensor, to=self.kind(like))
 
     def reshape_like(self, tensor: str, like: str) -> str:
         """Return ``tensor`` in the shape of ``like``."""

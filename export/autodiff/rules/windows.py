@@ -1,6 +1,6 @@
 """Derivative rules of the operators that slide a window: convolutions, pooling, resizing.
 
-The rules have the form described in :mod:`ortist.export.autodiff.rules`. k, s, p, d are the
+k, s, p, d are the
 window's kernel size, stride, padding and dilation along one axis.
 """
 

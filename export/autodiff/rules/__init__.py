@@ -1,0 +1,69 @@
+"""The vector-Jacobian rules, one short entry per operator.
+
+For a node y = f(x_0, x_1, ...) and the cotangent g = dJ/dy, rule i returns the contribution
+g·(dy/dx_i) to dJ/dx_i. Rules emit standard operators, and what lowering is to know by its name as
+one of :mod:`ortist.export.operators`.
+"""
+
+from ortist.export.autodiff.backward import Rules
+from ortist.export.autodiff.branches import choose
+from ortist.export.autodiff.rules import elementwise, moves, products, reductions, windows
+
+RULES: Rules = {
+    **{op_type: elementwise.unary(formula) for op_type, formula in elementwise.UNARY.items()},
+    **{op_type: elementwise.binary(formulas) for op_type, formulas in elementwise.BINARY.items()},
+    "AveragePool": (windows.average_pool,),
+    "Cast": (elementwise.cast,),
+    "CastLike": (elementwise.cast, elementwise.nothing),
+    "Ceil": (elementwise.nothing,),
+    "Clip": (elementwise.clip, None),
+    "Concat": (moves.concat,),
+    "Conv": (windows.conv_input, windows.conv_weight, windows.conv_bias),
+    "ConvTranspose": (
+        windows.conv_transpose_input,
+        windows.conv_transpose_weight,
+        windows.conv_bias,
+    ),
+    "DepthToSpace": (moves.depth_to_space,),
+    "Expand": (moves.expand, None),
+    "Flatten": (moves.reshape,),
+    "Floor": (elementwise.nothing,),
+    "Gather": (moves.picked, None),
+    "GatherElements": (moves.picked, None),
+    "GatherND": (moves.picked, None),
+    "Gemm": (products.gemm_left, products.gemm_right, products.gemm_bias),
+    "Identity": (elementwise.identity,),
+    "If": (choose,),
+    "MatMul": (products.matmul,),
+    "Max": (elementwise.extreme,),
+    "MaxPool": (windows.max_pool,),
+    "Mean": (elementwise.mean,),
+    "Min": (elementwise.extreme,),
+    "Mul": (elementwise.multiply,),
+    "Pad": (moves.pad, None),
+    "Pow": (elementwise.base, elementwise.exponent),
+    "ReduceL1": (reductions.reduce_l1, None),
+    "ReduceL2": (reductions.reduce_l2, None),
+    "ReduceMean": (reductions.reduce_mean, None),
+    "ReduceSum": (reductions.reduce_sum, None),
+    "ReduceSumSquare": (reductions.reduce_sum_square, None),
+    "Relu": (elementwise.relu,),
+    "Reshape": (moves.reshape, None),
+    "Resize": (windows.resize, None),
+    "Round": (elementwise.nothing,),
+    "Sign": (elementwise.nothing,),
+    "Slice": (moves.cut, None),
+    "SpaceToDepth": (moves.space_to_depth,),
+    "Split": (moves.split, None),
+    "Squeeze": (moves.reshape, None),
+    "Sum": (elementwise.summand,),
+    "SumSquares": (reductions.sum_squares,),
+    "Transpose": (moves.transpose,),
+    "Unsqueeze": (moves.reshape, None),
+    "Weighted": (elementwise.weighted, None),
+    "Where": (None, elementwise.choice),
+}
+"""Operator to the rules of its inputs; the last one serves all further inputs.
+
+None marks an input without derivative, such as a shape or axes.
+"""
