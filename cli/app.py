@@ -12,6 +12,7 @@ import typer
 from ortist.cli.batch import batch
 from ortist.cli.compare import compare
 from ortist.cli.export import export
+from ortist.cli.gradient import gradient
 from ortist.cli.grid import grid
 from ortist.cli.info import info
 from ortist.cli.interrupt import interrupts
@@ -40,6 +41,7 @@ app.command()(serve)
 app.command()(recipes)
 app.command()(info)
 app.command()(export)
+app.command()(gradient)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

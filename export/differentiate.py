@@ -202,7 +202,13 @@ def _check(
             raise DifferentiationError(f"{label} names no tensor")
     for name in (*outputs, *wrt, *held):
         if not builder.knows(name):
-            raise DifferentiationError(f"the graph has no tensor {name!r}")
+            graph = builder.graph
+            inputs, results = (
+                ", ".join(value.name for value in values) for values in (graph.input, graph.output)
+            )
+            raise DifferentiationError(
+                f"the graph has no tensor {name!r}; its inputs are {inputs}, its outputs {results}"
+            )
     for name in (*outputs, *wrt):
         if builder.element_type(name) not in FLOATS:
             kind = onnx.TensorProto.DataType.Name(builder.element_type(name))

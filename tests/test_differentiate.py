@@ -267,7 +267,7 @@ def test_old_outputs_stay_and_the_model_is_not_changed() -> None:
             '{ p = Constant <value = int64[4] {1, 1, 1, 1}> () y = Pad <mode = "edge"> (x, p) '
             "J = ReduceSum <keepdims = 0> (y) }",
             "x",
-            "Pad node '', input 'x': mode 'edge'",
+            "Pad node 'y', input 'x': mode 'edge'",
         ),
     ],
 )

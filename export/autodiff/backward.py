@@ -76,7 +76,7 @@ class Backward(Emitter):
             except NotImplementedError as error:
                 domain = f"{node.domain}." if node.domain else ""
                 self.obstacles.append(
-                    Obstacle(f"{domain}{node.op_type}", node.name, tensor, str(error))
+                    Obstacle(f"{domain}{node.op_type}", node.name or first, tensor, str(error))
                 )
                 # What comes before this node may stand in the way too: any cotangent will do.
                 contribution = tensor

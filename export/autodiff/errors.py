@@ -17,7 +17,7 @@ class Obstacle:
     op_type: str
     """The operator, with its domain in front if it is not ONNX's own."""
     node: str
-    """The name of the node, "" if it has none."""
+    """The name of the node, that of its first output if it has none."""
     tensor: str
     """The input of the node at which the derivative ends."""
     reason: str

@@ -114,6 +114,7 @@ def modernized(model: ModelProto) -> ModelProto:
         raise DifferentiationError(
             f"opset {opset} cannot be converted to {OPSET}: {reason}"
         ) from error
+    converted.ir_version = max(converted.ir_version, 8)  # the first that has opset 16 and newer
     _log.info("the model is converted from opset %d to %d", opset, OPSET)
     return converted
 
