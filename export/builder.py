@@ -237,6 +237,14 @@ def subgraphs(node: NodeProto) -> list[GraphProto]:
     return graphs + [graph for item in node.attribute for graph in item.graphs]
 
 
+def with_inner(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Yield nodes and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for graph in subgraphs(node):
+            yield from with_inner(graph.node)
+
+
 def is_known(node: NodeProto) -> bool:
     """Tell whether an operator is one of ONNX's own, or of ours."""
     return node.domain in _KNOWN_DOMAINS

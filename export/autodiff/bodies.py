@@ -10,10 +10,10 @@ from collections.abc import Collection
 from typing import Any
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto, helper
 from onnx.inliner import inline_local_functions, inline_selected_functions
 
-from ortist.export.builder import is_known, subgraphs
+from ortist.export.builder import is_known, with_inner
 
 _DOMAIN = "ortist.bodies"
 BODIES: dict[str, str] = {}
@@ -40,8 +40,10 @@ def replace(model: ModelProto, op_types: Collection[str]) -> ModelProto:
         for op_type in ours:
             model.functions.append(_function(op_type, model))
         model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
-        _redirect(model.graph, ours)
-        model = inline_local_functions(model)
+        for node in with_inner(model.graph.node):
+            if is_known(node) and node.op_type in ours:
+                node.domain = _DOMAIN
+        model = inlined(model)
         kept = [entry for entry in model.opset_import if entry.domain != _DOMAIN]
         del model.opset_import[:]
         model.opset_import.extend(kept)
@@ -57,10 +59,19 @@ def _function(op_type: str, model: ModelProto) -> onnx.FunctionProto:
     return onnx.parser.parse_function(f"{head} {op_type} {BODIES[op_type]}")
 
 
-def _redirect(graph: GraphProto, op_types: Collection[str]) -> None:
-    """Let nodes of some operators call our functions, in subgraphs too."""
-    for node in graph.node:
-        if is_known(node) and node.op_type in op_types:
-            node.domain = _DOMAIN
-        for inner in subgraphs(node):
-            _redirect(inner, op_types)
+def inlined(model: ModelProto) -> ModelProto:
+    """Return the model with calls of its functions replaced by their bodies.
+
+    Default values of attributes are written into the calls first: the inliner knows none.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    functions = {(function.domain, function.name): function for function in copy.functions}
+    for nodes in (copy.graph.node, *(function.node for function in copy.functions)):
+        for node in with_inner(nodes):
+            function = functions.get((node.domain, node.op_type))
+            stated = {item.name for item in node.attribute}
+            for item in function.attribute_proto if function else ():
+                if item.name not in stated:
+                    node.attribute.append(item)
+    return inline_local_functions(copy)

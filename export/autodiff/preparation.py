@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from typing import Any
 
-from onnx import ModelProto, NodeProto, TensorProto, helper, version_converter
-from onnx.inliner import inline_local_functions
+from onnx import ModelProto, TensorProto, helper, version_converter
 
 from ortist.export.autodiff import bodies
 from ortist.export.autodiff.backward import Rules
 from ortist.export.autodiff.errors import DifferentiationError
 from ortist.export.autodiff.paths import Ends, nodes_between
-from ortist.export.builder import GraphBuilder, is_known, subgraphs
+from ortist.export.builder import GraphBuilder, is_known, with_inner
 
 OPSET = 18
 """What rules emit: nodes of this opset that newer ones have unchanged."""
 OLDEST_OPSET = 11
-_LARGE = 65536
-"""Bytes above which no rule needs the values of an initializer."""
+_LARGE = 16384
+"""Elements above which no rule needs the values of an initializer."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def restore(copy: ModelProto, model: ModelProto) -> ModelProto:
     graph.input.extend(inputs)
     for tensor in model.graph.initializer:
         if tensor.name in needed:
-            graph.initializer.append(tensor)
+            graph.initializer.add().CopyFrom(tensor)  # append takes another copy on the way
         elif tensor.name in others:
             graph.initializer.append(others.pop(tensor.name))
     graph.initializer.extend(others.values())
@@ -72,7 +72,8 @@ def restore(copy: ModelProto, model: ModelProto) -> ModelProto:
 
 
 def _is_large(tensor: TensorProto) -> bool:
-    return tensor.data_location == TensorProto.EXTERNAL or tensor.ByteSize() > _LARGE
+    # By its shape: to ask for its bytes or their number makes a copy of them.
+    return tensor.data_location == TensorProto.EXTERNAL or math.prod(tensor.dims) > _LARGE
 
 
 def _copy_fields(source: Any, target: Any, skip: str) -> None:
@@ -101,7 +102,7 @@ def modernized(model: ModelProto) -> ModelProto:
         DifferentiationError: if it is too old, or :mod:`onnx.version_converter` fails.
     """
     if model.functions:
-        model = inline_local_functions(model)
+        model = bodies.inlined(model)
     opset = opset_of(model)
     if opset >= OPSET:
         return model
@@ -137,17 +138,9 @@ def with_bodies(
         opset = opset_of(model)
         lacking = {
             node.op_type
-            for node in _with_inner(path)
+            for node in with_inner(path)
             if is_known(node) and node.op_type not in rules and bodies.has_body(node, opset)
         }
         if not lacking:
             return builder
         model = bodies.replace(builder.model, sorted(lacking))
-
-
-def _with_inner(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
-    """Yield nodes and those of their subgraphs."""
-    for node in nodes:
-        yield node
-        for graph in subgraphs(node):
-            yield from _with_inner(graph.node)

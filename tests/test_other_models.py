@@ -1,0 +1,227 @@
+"""Models as they come: old opsets, functions, weights outside, half precision, large ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from derivatives import Array, central_differences, reals
+from onnx import ModelProto, TensorProto, external_data_helper, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from ortist.export.differentiate import DifferentiationError, differentiate, obstacles, vjp
+
+OLD = """<ir_version: 6, opset_import: ["": 11]>
+g (double[n,4] x, bool c) => (double[n,1] J) <double[4,4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}> {
+    a = MatMul (x, w)
+    s = Softmax <axis = 1> (a)
+    z = If (c) <
+        then_branch = t () => (double[n,4] o) {
+            r = ReduceSum <axes = [1], keepdims = 1> (s)
+            o = Mul (a, r)
+        },
+        else_branch = e () => (double[n,4] o) {
+            u = Unsqueeze <axes = [0]> (s)
+            q = Squeeze <axes = [0]> (u)
+            o = Mul (q, q)
+        }>
+    J = ReduceMean <axes = [1], keepdims = 1> (z)
+}"""
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_old_opsets_are_converted_in_branches_too(taken: bool) -> None:
+    old = onnx.parser.parse_model(OLD)
+    extended = differentiate(old, "J", ["x", "w"])
+    onnx.checker.check_model(extended, full_check=True)
+    assert [entry.version for entry in extended.opset_import] == [18]
+    w = numpy_helper.to_array(old.graph.initializer[0])
+    feeds = {"x": reals(1, 4), "c": np.array(taken)}
+    _, dx, dw = ReferenceEvaluator(extended).run(None, feeds)
+    new = onnx.version_converter.convert_version(old, 18)
+    np.testing.assert_allclose(dx, central_differences(new, feeds, "x"), atol=1e-8)
+    del new.graph.initializer[:]
+    new.graph.input.append(helper.make_tensor_value_info("w", TensorProto.DOUBLE, [4, 4]))
+    np.testing.assert_allclose(dw, central_differences(new, {**feeds, "w": w}, "w"), atol=1e-8)
+
+
+def test_initializers_that_old_models_list_as_inputs_are_constants() -> None:
+    text = OLD.replace("ir_version: 6", "ir_version: 3").replace(
+        "x, bool c", "x, bool c, double[4,4] w"
+    )
+    extended = differentiate(onnx.parser.parse_model(text), "J", "x")
+    assert [value.name for value in extended.graph.input] == ["x", "c"]
+    assert "w" in [tensor.name for tensor in extended.graph.initializer]
+
+
+def test_opsets_older_than_11_are_refused() -> None:
+    model = onnx.parser.parse_model(OLD)
+    model.opset_import[0].version = 10
+    with pytest.raises(DifferentiationError, match="opset 10 is older than 11"):
+        differentiate(model, "J", "x")
+
+
+def test_functions_of_a_model_are_differentiated_by_their_bodies() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18, "mine": 1]>
+        g (double[3] x) => (double[3] y) { h = mine.twice <by = 3.0> (x) y = mine.twice (h) }
+        <domain: "mine", opset_import: ["": 18, "mine": 1]>
+        twice <by: float = 2.0> (a) => (b) {
+            f = Constant <value_float: float = @by> ()
+            k = CastLike (f, a)
+            s = mine.squared (a)
+            b = Mul (s, k)
+        }
+        <domain: "mine", opset_import: ["": 18]>
+        squared (a) => (b) { b = Mul (a, a) }""")
+    _, gradient = ReferenceEvaluator(differentiate(model, "y", "x")).run(
+        None, {"x": np.arange(3.0)}
+    )
+    np.testing.assert_allclose(gradient, 2 * 9 * 4 * np.arange(3.0) ** 3)
+
+
+def test_operators_without_a_rule_are_differentiated_by_onnx_s_bodies() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["": 20]>
+        g (float[2,3] x) => (float[2,3] y) { y = MeanVarianceNormalization <axes = [1]> (x) }""")
+    extended = differentiate(model, "y", "x")
+    assert "MeanVarianceNormalization" not in {node.op_type for node in extended.graph.node}
+    onnx.checker.check_model(extended, full_check=True)
+
+
+def test_weights_outside_stay_there(tmp_path: Path) -> None:
+    """Nor are they read: the derivation works without their file."""
+    weights = reals(256, 128).astype(np.float32)
+    model = _product(weights)
+    external_data_helper.convert_model_to_external_data(model, location="w.bin", size_threshold=0)
+    onnx.save(model, tmp_path / "model.onnx")
+    (tmp_path / "w.bin").rename(tmp_path / "elsewhere")
+    outside = onnx.load(tmp_path / "model.onnx", load_external_data=False)
+    extended = differentiate(outside, "y", ["x", "w"])
+    (tmp_path / "gradient.onnx").write_bytes(extended.SerializeToString())
+    (tmp_path / "elsewhere").rename(tmp_path / "w.bin")
+    session = onnxruntime.InferenceSession(tmp_path / "gradient.onnx")
+    x = reals(2, 256).astype(np.float32)
+    y, dx, dw = session.run(None, {"x": x})
+    np.testing.assert_allclose(y, x @ weights, atol=1e-4)
+    np.testing.assert_allclose(dx, np.ones((2, 128)) @ weights.T, atol=1e-4)
+    np.testing.assert_allclose(dw, x.T @ np.ones((2, 128)), atol=1e-4)
+
+
+def _product(weights: Array) -> ModelProto:
+    kind = helper.np_dtype_to_tensor_dtype(weights.dtype)
+    rows, columns = weights.shape
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], "product")],
+        "g",
+        [helper.make_tensor_value_info("x", kind, ["n", rows])],
+        [helper.make_tensor_value_info("y", kind, ["n", columns])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
+
+
+def test_initializers_keep_their_order_and_values() -> None:
+    large, small = reals(256, 128), reals(128)
+    model = _product(large)
+    model.graph.initializer.insert(0, numpy_helper.from_array(small, "bias"))
+    model.graph.node.append(helper.make_node("Add", ["y", "bias"], ["z"]))
+    model.graph.output[0].name = "z"
+    extended = differentiate(model, "z", "x")
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in extended.graph.initializer}
+    assert list(stored)[:2] == ["bias", "w"]
+    np.testing.assert_array_equal(stored["w"], large)
+    assert [value.name for value in extended.graph.input] == ["x"]
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_gradients_have_the_type_of_their_tensor_in_mixed_precision(kind: int) -> None:
+    name = TensorProto.DataType.Name(kind).lower()
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": 18]>
+        g ({name}[2,3] x, {name}[3] b) => (float J) {{
+            a = Add (x, b)
+            h = Mul (a, a)
+            f = Cast <to = 1> (h)
+            J = ReduceSum <keepdims = 0> (f)
+        }}""")
+    extended = differentiate(model, "J", ["x", "b"])
+    onnx.checker.check_model(extended, full_check=True)
+    assert [value.type.tensor_type.elem_type for value in extended.graph.output[1:]] == [kind] * 2
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    x, b = np.arange(6).reshape(2, 3).astype(dtype), np.ones(3, dtype)
+    _, dx, db = ReferenceEvaluator(extended).run(None, {"x": x, "b": b})
+    assert dx.dtype == db.dtype == dtype
+    np.testing.assert_array_equal(dx.astype(float), 2 * (x.astype(float) + 1))
+    np.testing.assert_array_equal(db.astype(float), dx.astype(float).sum(0))
+
+
+def test_ranks_may_be_unknown() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+        g (double[n,m] x, int64[k] shape) => (double J) {
+            y = Reshape (x, shape)
+            t = Tanh (y)
+            s = Mul (t, y)
+            J = ReduceSum <keepdims = 0> (s)
+        }""")
+    feeds: dict[str, Any] = {"x": reals(2, 6), "shape": np.array([3, 2, 2])}
+    _, gradient = ReferenceEvaluator(differentiate(model, "J", "x")).run(None, feeds)
+    np.testing.assert_allclose(gradient, central_differences(model, feeds, "x"), atol=1e-8)
+
+
+def test_all_that_stands_in_the_way_is_listed_at_once() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18, "other": 1]>
+        g (double[3,3] x) => (double J) {
+            a = Tanh (x)
+            [first] d = Det (a)
+            e = Exp (d)
+            [second] f = other.Strange (e)
+            s = Shape (f)
+            [third] r = Det (a)
+            J = Add (f, r)
+        }""")
+    found = obstacles(model, "J", "x")
+    assert {(o.op_type, o.node) for o in found} >= {("Det", "third"), ("other.Strange", "second")}
+    with pytest.raises(DifferentiationError, match="other.Strange node 'second'") as error:
+        differentiate(model, "J", "x")
+    assert error.value.obstacles == found
+    assert obstacles(model, "a", "x") == ()
+
+
+def test_what_jumps_has_a_gradient_of_zero_as_in_pytorch() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+        g (double[3] x) => (double J) { y = Floor (x) J = ReduceSum <keepdims = 0> (y) }""")
+    for extended in (differentiate(model, "J", "x"), vjp(model, "J", "x")):
+        feeds = {"x": reals(3), "cotangent/J": np.ones(())}
+        feeds = {value.name: feeds[value.name] for value in extended.graph.input}
+        np.testing.assert_array_equal(ReferenceEvaluator(extended).run(None, feeds)[1], np.zeros(3))
+
+
+MEASURE = """
+import resource, sys
+import numpy as np
+from onnx import helper, numpy_helper
+import onnx
+from ortist.export.differentiate import differentiate
+sys.path.insert(0, sys.argv[1])
+from test_other_models import _product
+small, side = _product(np.ones((4, 4), np.float32)), int(sys.argv[2])
+differentiate(small, "y", ["x", "w"])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+model = _product(np.ones((2, 2), np.float32))
+tensor = model.graph.initializer[0]
+tensor.dims[:] = [side, side]
+tensor.raw_data = bytes(4 * side * side)
+extended = differentiate(model, "y", ["x", "w"])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (4 * side * side))
+"""
+
+
+def test_large_models_take_twice_their_size() -> None:
+    """The model and the result: nothing else has the weights."""
+    command = [sys.executable, "-c", MEASURE, str(Path(__file__).parent), "8192"]
+    sizes = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert sizes < 2.2
