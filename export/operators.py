@@ -65,20 +65,31 @@ def conv_input_grad(
     kernel_shape: Sequence[int],
     pads: Sequence[int],
     dilations: Sequence[int],
+    group: int = 1,
 ) -> str:
-    """y = Conv(x, w), stride 1, with these attributes: g convolved with the mirrored kernel."""
+    """y = Conv(x, w), stride 1, with these attributes: g convolved with the mirrored kernel.
+
+    Of several groups each has one channel, in and out.
+    """
     reach = [d * (k - 1) for d, k in zip(dilations, kernel_shape, strict=True)]
     around = [r - p for r, p in zip(reach * 2, pads, strict=True)]
-    kernel = mirrored(e.builder, w, len(kernel_shape))
-    return e.op("Conv", g, kernel, kernel_shape=kernel_shape, pads=around, dilations=dilations)
+    axes = len(kernel_shape)
+    window: dict[str, Any] = {"kernel_shape": kernel_shape, "pads": around, "dilations": dilations}
+    if group > 1:
+        return e.op("Conv", g, turned(e.builder, w, axes), **window, group=group)
+    return e.op("Conv", g, mirrored(e.builder, w, axes), **window)
 
 
 def mirrored(b: GraphBuilder, kernel: str, axes: int) -> str:
     """Return a kernel (K, C, ...) turned by 180°, channels in and out exchanged: (C, K, ...)."""
+    return turned(b, b.op("Transpose", kernel, perm=[1, 0, *range(2, 2 + axes)]), axes)
+
+
+def turned(b: GraphBuilder, kernel: str, axes: int) -> str:
+    """Return a kernel turned by 180°."""
     back, before_first = [-1] * axes, [-(2**31)] * axes
-    swapped = b.op("Transpose", kernel, perm=[1, 0, *range(2, 2 + axes)])
     slices = [back, before_first, range(2, 2 + axes), back]
-    return b.op("Slice", swapped, *[b.integers(*values) for values in slices])
+    return b.op("Slice", kernel, *[b.integers(*values) for values in slices])
 
 
 def max_pool_grad(e: Emitter, g: str, x: str, **window: Any) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -27,6 +28,7 @@ class Case:
     outputs: int = 1
     fixed: tuple[int, ...] = ()
     static: bool = True
+    opset: int = OPSET
 
 
 def reals(*shape: int, low: float = -1.0, high: float = 1.0) -> Array:
@@ -40,13 +42,13 @@ def integers(*values: int) -> Array:
     return np.array(values, np.int64)
 
 
-def model_of(case: Case) -> tuple[ModelProto, dict[str, Array]]:
+def model_of(case: Case, real: type = np.float64) -> tuple[ModelProto, dict[str, Array]]:
     """Build J = sum over outputs of sum(c * y) with fixed random c around the case's node."""
     names = [f"x{i}" if value is not None else "" for i, value in enumerate(case.inputs)]
     variables = {
         name: value
         for i, (name, value) in enumerate(zip(names, case.inputs, strict=True))
-        if value is not None and value.dtype == np.float64 and i not in case.fixed
+        if value is not None and value.dtype == real and i not in case.fixed
     }
     constants = [
         numpy_helper.from_array(value, name)
@@ -55,21 +57,28 @@ def model_of(case: Case) -> tuple[ModelProto, dict[str, Array]]:
     ]
     outputs = [f"y{i}" for i in range(case.outputs)]
     node = helper.make_node(case.op_type, names, outputs, "node", **case.attributes)
-    shapes = [value.shape for value in run_node(node, names, case.inputs)]
+    results = run_node(node, names, case.inputs, case.opset)
     nodes, terms = [node], []
-    for i, shape in enumerate(shapes):
-        cotangent = np.random.default_rng(i).standard_normal(shape)
+    for i, result in enumerate(results):
+        if result.dtype != real:
+            continue
+        cotangent = np.random.default_rng(i).standard_normal(result.shape).astype(real)
         constants.append(numpy_helper.from_array(cotangent, f"c{i}"))
         nodes.append(helper.make_node("Mul", [f"y{i}", f"c{i}"], [f"yc{i}"]))
         nodes.append(helper.make_node("ReduceSum", [f"yc{i}"], [f"term{i}"], keepdims=0))
         terms.append(f"term{i}")
     nodes.append(helper.make_node("Sum", terms, ["J"]))
-    return make_model(nodes, variables, constants, case.static), variables
+    model = make_model(nodes, variables, constants, case.static, real=real, opset=case.opset)
+    return model, variables
 
 
-def run_node(node: NodeProto, names: list[str], values: tuple[Array | None, ...]) -> list[Array]:
+def run_node(
+    node: NodeProto, names: list[str], values: tuple[Array | None, ...], opset: int
+) -> list[Array]:
     feeds = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-    evaluator = ReferenceEvaluator(make_model([node], feeds, [], True, list(node.output)))
+    evaluator = ReferenceEvaluator(
+        make_model([node], feeds, [], True, list(node.output), opset=opset)
+    )
     return [np.asarray(value) for value in evaluator.run(None, feeds)]
 
 
@@ -79,7 +88,10 @@ def make_model(
     initializers: list[TensorProto],
     static: bool,
     outputs: list[str] | None = None,
+    real: type = np.float64,
+    opset: int = OPSET,
 ) -> ModelProto:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(real))
     graph = helper.make_graph(
         nodes,
         "case",
@@ -91,10 +103,10 @@ def make_model(
             )
             for name, value in inputs.items()
         ],
-        [helper.make_tensor_value_info(name, TensorProto.DOUBLE, []) for name in outputs or ["J"]],
+        [helper.make_tensor_value_info(name, kind, []) for name in outputs or ["J"]],
         initializers,
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", opset)])
 
 
 def central_differences(model: ModelProto, inputs: dict[str, Array], wrt: str) -> Array:
@@ -125,3 +137,21 @@ def check_gradient(model: ModelProto, inputs: dict[str, Array]) -> None:
 
 
 POSITIVE = {"low": 0.5, "high": 2.0}
+
+
+def check_runtime(case: Case) -> None:
+    """Fail unless ONNX Runtime and the reference evaluator agree on the gradients in float32."""
+    inputs = tuple(
+        value.astype(np.float32) if value is not None and value.dtype == np.float64 else value
+        for value in case.inputs
+    )
+    single = {i for i, x in enumerate(case.inputs) if x is not None and x.dtype == np.float32}
+    fixed = tuple(single.union(case.fixed))
+    model, variables = model_of(replace(case, inputs=inputs, fixed=fixed), np.float32)
+    extended = differentiate(model, "J", list(variables))
+    names = [f"gradient/{name}" for name in variables]
+    expected = ReferenceEvaluator(extended).run(names, variables)
+    session = onnxruntime.InferenceSession(extended.SerializeToString())
+    for name, found, value in zip(names, session.run(names, variables), expected, strict=True):
+        scale = max(float(np.abs(value).max(initial=0)), 1e-3)
+        np.testing.assert_allclose(found, value, rtol=0, atol=1e-4 * scale, err_msg=name)

@@ -168,11 +168,18 @@ def test_rule_agrees_with_central_differences(case: Case) -> None:
 
 def test_every_rule_has_a_case() -> None:
     # They have tests of their own: a cast between float types cannot be checked by differences,
-    # and the evaluator does not know operators of ours.
+    # and the evaluator knows neither our operators nor all of ONNX's.
     families = [path.stem for path in Path(__file__).parent.glob("test_rules_*.py")]
     tables = [CASES, *(importlib.import_module(family).CASES for family in families)]
     tested = {case.op_type for cases in tables for case in cases.values()}
-    assert tested == set(rules.RULES) - {"Cast", "Erf", "If", "SumSquares", "Weighted"}
+    assert tested == set(rules.RULES) - {
+        "Cast",
+        "Erf",
+        "GlobalLpPool",
+        "If",
+        "SumSquares",
+        "Weighted",
+    }
 
 
 def test_checker_catches_a_wrong_rule(monkeypatch: pytest.MonkeyPatch) -> None:

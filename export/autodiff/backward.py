@@ -96,6 +96,10 @@ class Backward(Emitter):
         """Return a tensor to write formulas with; cotangents have the type of their tensor."""
         return Value(self.builder, tensor, self.kind(tensor))
 
+    def value_like(self, tensor: str, like: str) -> Value:
+        """Return a tensor that was appended, of the type of another."""
+        return Value(self.builder, tensor, self.kind(like))
+
     def kind(self, tensor: str) -> int:
         """Return the element type of the cotangent of ``tensor``: its own, FLOAT for codes."""
         own = super().kind(tensor)
