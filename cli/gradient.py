@@ -142,7 +142,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _check_place(proto: ModelProto, model: Path, out: Path) -> None:
-    """Refuse a folder in which the result would not find the weights that are files of their own."""
+    """Refuse a folder in which the result would not find weights that are files of their own."""
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     stored = [tensor for tensor in proto.graph.initializer if uses_external_data(tensor)]
@@ -158,5 +158,5 @@ def _write(path: Path, proto: ModelProto) -> None:
         raise InputError(f"{path} cannot be written: {reason(error)}") from error
     except ValueError as error:  # protobuf's, of more than 2 GB
         raise InputError(
-            f"{path} would be larger than protobuf allows: save MODEL with its weights outside first"
+            f"{path} would be larger than 2 GB: save MODEL with its weights outside first"
         ) from error

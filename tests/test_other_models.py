@@ -185,7 +185,7 @@ def test_all_that_stands_in_the_way_is_listed_at_once() -> None:
         }""")
     found = obstacles(model, "J", "x")
     assert {(o.op_type, o.node) for o in found} >= {("Det", "third"), ("other.Strange", "second")}
-    with pytest.raises(DifferentiationError, match="other.Strange node 'second'") as error:
+    with pytest.raises(DifferentiationError, match=r"other\.Strange node 'second'") as error:
         differentiate(model, "J", "x")
     assert error.value.obstacles == found
     assert obstacles(model, "a", "x") == ()

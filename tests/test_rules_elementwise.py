@@ -42,7 +42,7 @@ def test_rule_agrees_with_central_differences(case: Case) -> None:
 
 
 def test_erf() -> None:
-    """By its formula: the reference evaluator computes it in float32, too coarse for differences."""
+    """By its formula: the reference evaluator computes it in float32, which is too coarse."""
     model = onnx.parser.parse_model(
         '<ir_version: 9, opset_import: ["": 18]> g (double[5] x) => (double[5] y) { y = Erf(x) }'
     )
