@@ -124,6 +124,14 @@ class Backward(Emitter):
         shape = self.builder.shape(like)
         return self.builder.own(op_type, *inputs, shape=shape, element_type=kind, **attributes)
 
+    def further_output(self, node: NodeProto, position: int) -> str:
+        """Return an output of a node, which is given a name if it has none yet."""
+        while len(node.output) <= position:
+            node.output.append("")
+        if not node.output[position]:
+            node.output[position] = self.builder.unused(f"{node.op_type.lower()}:{position}")
+        return str(node.output[position])
+
     def accumulate(self, tensor: str, contribution: str) -> None:
         """Add a contribution to the cotangent of ``tensor``."""
         self._cotangents.setdefault(tensor, []).append(contribution)

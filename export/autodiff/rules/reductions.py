@@ -50,3 +50,31 @@ def _kept(b: Backward, n: NodeProto, reduced: str) -> str:
         if constant is None or constant.size:
             return b.op("Unsqueeze", reduced, n.input[1])
     return reduced
+
+
+def cumulative_sum(b: Backward, n: NodeProto, g: str, i: int) -> str:
+    """y_k = Σ x_j up to k: Σ g_k from j on."""
+    return _turned_sum(b, n, g)
+
+
+def cumulative_product(b: Backward, n: NodeProto, g: str, i: int) -> str:
+    """y_k = Π x_j up to k: Σ g_k·y_k from j on, over x_j; not a number where x = 0."""
+    return b.op("Div", _turned_sum(b, n, b.op("Mul", g, n.output[0])), n.input[0])
+
+
+def _turned_sum(b: Backward, n: NodeProto, g: str) -> str:
+    back = 1 - attribute(n, "reverse", 0)
+    exclusive = attribute(n, "exclusive", 0)
+    return b.op("CumSum", g, n.input[1], exclusive=exclusive, reverse=back)
+
+
+def range_start(b: Backward, n: NodeProto, g: str, i: int) -> str:
+    """y_k = x + k·d: Σ g."""
+    return b.op("ReduceSum", g, keepdims=0)
+
+
+def range_step(b: Backward, n: NodeProto, g: str, i: int) -> str:
+    """y_k = z + k·x: Σ k·g."""
+    zero, one = (b.builder.constant(value, "int64") for value in (0, 1))
+    steps = b.cast(b.op("Range", zero, b.op("Size", g), one), n.input[2])
+    return b.op("ReduceSum", b.op("Mul", g, steps), keepdims=0)
