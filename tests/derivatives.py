@@ -141,13 +141,7 @@ POSITIVE = {"low": 0.5, "high": 2.0}
 
 def check_runtime(case: Case) -> None:
     """Fail unless ONNX Runtime and the reference evaluator agree on the gradients in float32."""
-    inputs = tuple(
-        value.astype(np.float32) if value is not None and value.dtype == np.float64 else value
-        for value in case.inputs
-    )
-    single = {i for i, x in enumerate(case.inputs) if x is not None and x.dtype == np.float32}
-    fixed = tuple(single.union(case.fixed))
-    model, variables = model_of(replace(case, inputs=inputs, fixed=fixed), np.float32)
+    model, variables = single_model_of(case)
     extended = differentiate(model, "J", list(variables))
     names = [f"gradient/{name}" for name in variables]
     expected = ReferenceEvaluator(extended).run(names, variables)
@@ -155,3 +149,14 @@ def check_runtime(case: Case) -> None:
     for name, found, value in zip(names, session.run(names, variables), expected, strict=True):
         scale = max(float(np.abs(value).max(initial=0)), 1e-3)
         np.testing.assert_allclose(found, value, rtol=0, atol=1e-4 * scale, err_msg=name)
+
+
+def single_model_of(case: Case) -> tuple[ModelProto, dict[str, Array]]:
+    """Build the model of a case in float32."""
+    inputs = tuple(
+        value.astype(np.float32) if value is not None and value.dtype == np.float64 else value
+        for value in case.inputs
+    )
+    single = {i for i, x in enumerate(case.inputs) if x is not None and x.dtype == np.float32}
+    fixed = tuple(single.union(case.fixed))
+    return model_of(replace(case, inputs=inputs, fixed=fixed), np.float32)
