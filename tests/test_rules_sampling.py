@@ -35,7 +35,7 @@ CROP = (
 )
 CASES: dict[str, Case] = {
     **{
-        f"Resize, {mode}, {grid}": scaled(mode, 1, 1, 1.6, 0.7, coordinate_transformation_mode=grid)
+        f"Resize, {mode}, {grid}": scaled(mode, 1, 1, 1.5, 0.6, coordinate_transformation_mode=grid)
         for mode in ("nearest", "linear", "cubic")
         for grid in GRIDS
     },

@@ -64,13 +64,14 @@ def _is_kept(b: Backward, n: NodeProto, place: int, axis: int) -> bool:
         known = b.builder.value_of(scales)
         return known is not None and bool(known[place] == 1)
     before, after = (b.builder.shape(name) for name in (n.input[0], n.output[0]))
-    known_sizes = before is not None and after is not None and before[axis] is not None
-    return known_sizes and before[axis] == after[axis]
+    if before is None or after is None or before[axis] is None:
+        return False
+    return before[axis] == after[axis]
 
 
 def _weights(b: Backward, n: NodeProto, place: int, axis: int) -> str:
     """Return M_aᵀ (in, out): what the node itself makes of a matrix of ones on the diagonal."""
-    _, roi, scales, sizes = [*n.input, "", "", ""][:4]
+    _, roi, scales = [*n.input, "", ""][:3]
     kind = TensorProto.DOUBLE if b.kind(n.input[0]) == TensorProto.DOUBLE else TensorProto.FLOAT
     size, at = b.builder.dimension(n.input[0], axis), b.builder.integers(place)
     zero = helper.make_tensor("zero", kind, [1], [0.0])
