@@ -286,7 +286,7 @@ def test_of_if_the_branch_that_is_taken_is_differentiated(taken: bool) -> None:
         a = Exp (x)
         z = If (c) <then_branch = t () => (double[3] o) {
                         p = Mul (a, w)
-                        q = If (c) <then_branch = u () => (double[3] v) { v = Sin (p) },
+                        q = If (c) <then_branch = u () => (double[3] v) { v = Relu (p) },
                                     else_branch = f () => (double[3] v) { v = Cos (w) }>
                         o = Mul (q, p)
                     },

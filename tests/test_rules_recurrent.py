@@ -9,13 +9,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from derivatives import Array, Case, check_gradient, make_model, model_of, reals, single_model_of
-from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from derivatives import Array, Case, check_gradient, model_of, reals, single_model_of
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from recurrent_reference import DEFAULTS, OPERATORS, run
 
-from ortist.export.differentiate import DifferentiationError, differentiate
+from ortist.export.differentiate import differentiate
 
 STEPS, BATCH, FEATURES, HIDDEN = 4, 3, 2, 3
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -190,7 +189,7 @@ def test_runtime_agrees_with_pytorch(case: Case) -> None:
     session = onnxruntime.InferenceSession(extended.SerializeToString(), options)
     found = session.run(None, variables)
     wanted = [*(expected[name] for name in variables), *outputs]
-    for value, reference in zip(found[len(variables):], outputs, strict=True):
+    for value, reference in zip(found[len(variables) :], outputs, strict=True):
         np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-4, err_msg="forward")
     for value, reference, name in zip(found, wanted, [*variables, "y0", "y1", "y2"], strict=False):
         np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-4, err_msg=name)
