@@ -16,7 +16,7 @@ from recurrent_reference import DEFAULTS, OPERATORS, run
 
 from ortist.export.differentiate import DifferentiationError, differentiate
 
-STEPS, BATCH, FEATURES, HIDDEN = 4, 3, 2, 3
+STEPS, BATCH, FEATURES, HIDDEN = 3, 3, 2, 3
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
@@ -36,7 +36,7 @@ def case(
         x, state = [x[1], x[0], x[2]], [state[1], state[0], state[2]]
     optional = {
         "B": reals(directions, 2 * gates * HIDDEN),
-        "L": np.array([steps, 1, max(steps - 2, 1)], np.int32),
+        "L": np.array([steps, 1, max(steps - 1, 1)], np.int32),
         "h": reals(*state, low=-0.9),
         **({"c": reals(*state), "P": reals(directions, 3 * HIDDEN)} if is_lstm else {}),
     }
@@ -104,7 +104,7 @@ def otherwise(op_type: str, **attributes: Any) -> dict[str, Case]:
 
 ACTIVATIONS: dict[str, dict[str, Any]] = {
     "Affine": {"activation_alpha": [0.5] * 3, "activation_beta": [0.1] * 3},
-    "LeakyRelu": {},
+    "LeakyRelu": {"activation_alpha": [0.25] * 3},  # The default is no float32.
     "Relu": {},
     "ScaledTanh": {"activation_alpha": [0.8] * 3, "activation_beta": [0.5] * 3},
     "Softplus": {},
