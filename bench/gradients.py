@@ -25,7 +25,8 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto, helper
+from onnx import ModelProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from ortist.export.differentiate import vjp
 
@@ -243,6 +244,34 @@ def only(model: ModelProto, outputs: list[str]) -> ModelProto:
         unknown = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         copy.graph.output.append(known.get(name, unknown))
     return copy
+
+
+def doubled(model: ModelProto) -> ModelProto:
+    """Return the model in float64."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    graphs = [copy.graph]
+    for graph in graphs:
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+                value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+        for tensor in graph.initializer:
+            _double(tensor)
+        for node in graph.node:
+            for item in node.attribute:
+                if item.type == onnx.AttributeProto.TENSOR:
+                    _double(item.t)
+                elif item.name == "to" and item.i == onnx.TensorProto.FLOAT:
+                    item.i = onnx.TensorProto.DOUBLE
+                elif item.type == onnx.AttributeProto.GRAPH:
+                    graphs.append(item.g)
+    return copy
+
+
+def _double(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type == onnx.TensorProto.FLOAT:
+        array = numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 
 def session_of(model: ModelProto, threads: int) -> onnxruntime.InferenceSession:
