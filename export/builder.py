@@ -30,7 +30,7 @@ class GraphBuilder:
         self.model = ModelProto()
         self.model.CopyFrom(model)
         self.graph: GraphProto = self.model.graph
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        inferred = _inferred(self.model)
         self._types: dict[str, TypeProto.Tensor] = {}
         self.learn(inferred)
         self._inferred = {node.output[0]: node for node in inferred.node if subgraphs(node)}
@@ -220,6 +220,22 @@ class GraphBuilder:
         if shape is not None and isinstance(size := shape[axis], int):
             return self.integers(size)
         return self.op("Gather", self.op("Shape", tensor), self.integers(axis))
+
+
+_UNINFERRED = ("GroupNormalization", "MeanVarianceNormalization")
+"""What ONNX infers no type for: it is that of the first input, as of InstanceNormalization."""
+
+
+def _inferred(model: ModelProto) -> GraphProto:
+    """Return the graph with the types of its tensors written down."""
+    nodes = [node for node in model.graph.node if node.op_type in _UNINFERRED]
+    op_types = [node.op_type for node in nodes]
+    for node in nodes:
+        node.op_type = "InstanceNormalization"
+    inferred: GraphProto = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    for node, op_type in zip(nodes, op_types, strict=True):
+        node.op_type = op_type
+    return inferred
 
 
 def reads(node: NodeProto) -> list[str]:

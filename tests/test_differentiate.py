@@ -172,14 +172,9 @@ def test_every_rule_has_a_case() -> None:
     families = [path.stem for path in Path(__file__).parent.glob("test_rules_*.py")]
     tables = [CASES, *(importlib.import_module(family).CASES for family in families)]
     tested = {case.op_type for cases in tables for case in cases.values()}
-    assert tested == set(rules.RULES) - {
-        "Cast",
-        "Erf",
-        "GlobalLpPool",
-        "If",
-        "SumSquares",
-        "Weighted",
-    }
+    elsewhere = "Cast Erf GlobalLpPool GroupNormalization If LRN SumSquares Weighted"
+    elsewhere += " MeanVarianceNormalization"
+    assert tested == set(rules.RULES).difference(elsewhere.split())
 
 
 def test_checker_catches_a_wrong_rule(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,10 +266,10 @@ def test_old_outputs_stay_and_the_model_is_not_changed() -> None:
             "'J' does not depend on 'x'",
         ),
         (
-            '{ p = Constant <value = int64[4] {1, 1, 1, 1}> () y = Pad <mode = "edge"> (x, p) '
+            "{ i = Cast <to = 7> (x) s = Shape (x) y = MaxUnpool <kernel_shape = [1]> (x, i, s) "
             "J = ReduceSum <keepdims = 0> (y) }",
             "x",
-            "Pad node 'y', input 'x': mode 'edge'",
+            "MaxUnpool node 'y', input 'x': output_shape",
         ),
     ],
 )
@@ -349,13 +344,6 @@ def test_held_tensors_must_leave_something(held: list[str], message: str) -> Non
     model = parsed("g (double[3] x) => (double J) { y = Exp (x) J = ReduceSum<keepdims = 0>(y) }")
     with pytest.raises(DifferentiationError, match=message):
         differentiate(model, "J", "x", held=held)
-
-
-def test_old_opsets_are_refused() -> None:
-    model, _ = model_of(CASES["Exp"])
-    model.opset_import[0].version = 10
-    with pytest.raises(DifferentiationError, match="opset 10 is older than 11"):
-        differentiate(model, "J", "x0")
 
 
 TWO_OUTPUTS = """g (double[2,3] x, double[3,2] w) => (double[2,2] product, double total) {

@@ -93,8 +93,13 @@ class Backward(Emitter):
         return rule
 
     def value(self, tensor: str) -> Value:
-        """Return a tensor to write formulas with; cotangents have the type of their tensor."""
-        return Value(self.builder, tensor, self.kind(tensor))
+        """Return a tensor to write formulas with, in the element type of its cotangent."""
+        return Value(self.builder, self.real(tensor), self.kind(tensor))
+
+    def real(self, tensor: str) -> str:
+        """Return ``tensor``, cast to the element type of its cotangent if it holds codes."""
+        kind = self.kind(tensor)
+        return tensor if kind == self.builder.element_type(tensor) else self.cast(tensor, tensor)
 
     def value_like(self, tensor: str, like: str) -> Value:
         """Return a tensor that was appended, of the type of another."""
@@ -119,10 +124,17 @@ class Backward(Emitter):
         return len(self.shape(tensor))
 
     def own(self, op_type: str, *inputs: str, like: str, **attributes: Any) -> str:
-        """Append an operator of our own whose result has the shape and type of ``like``."""
-        kind = self.builder.element_type(like)
-        shape = self.builder.shape(like)
+        """Append an operator of our own whose result is a cotangent of ``like``."""
+        kind, shape = self.kind(like), self.builder.shape(like)
         return self.builder.own(op_type, *inputs, shape=shape, element_type=kind, **attributes)
+
+    def further_output(self, node: NodeProto, position: int) -> str:
+        """Return an output of a node, which is given a name if it has none yet."""
+        while len(node.output) <= position:
+            node.output.append("")
+        if not node.output[position]:
+            node.output[position] = self.builder.unused(f"{node.op_type.lower()}:{position}")
+        return str(node.output[position])
 
     def accumulate(self, tensor: str, contribution: str) -> None:
         """Add a contribution to the cotangent of ``tensor``."""

@@ -67,7 +67,7 @@ def _spread(b: Backward, share: str, x: str, w: Window) -> str:
 def max_pool(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = max over each window: g at the window's first maximum, in row order."""
     window = {key: value for key, value in attributes(n).items() if key != "storage_order"}
-    return b.own("MaxPoolGrad", g, n.input[0], like=n.input[0], **window)
+    return b.own("MaxPoolGrad", g, b.real(n.input[0]), like=n.input[0], **window)
 
 
 def lp_pool(b: Backward, n: NodeProto, g: str, i: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from onnx import NodeProto
 
 from ortist.export.autodiff.backward import Backward
@@ -14,14 +16,29 @@ def matmul(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
     left, right = n.input
     if _is_own_transpose(b, left, right):
         return b.op("MatMul", b.op("Add", g, _swap_last(b, g)), left) if i == 0 else None
-    ranks = [len(b.builder.shape(name) or ()) for name in n.input]
+    ranks = [b.rank(name) for name in n.input]
     if min(ranks) < 2:
-        raise NotImplementedError("operands must have a known rank of at least 2")
+        return _vector_product(b, n, g, i, ranks)
     if i == 0:
         product = b.op("MatMul", g, _swap_last(b, right, ranks[1]))
     else:
         product = b.op("MatMul", _swap_last(b, left, ranks[0]), g)
     return product if ranks == [2, 2] else b.sum_to(product, n.input[i])
+
+
+def _vector_product(b: Backward, n: NodeProto, g: str, i: int, ranks: list[int]) -> str:
+    """Return the rule of a product with a vector: as of a matrix of one row or one column."""
+    left, right = n.input
+    row, column = b.builder.integers(-2), b.builder.integers(-1)
+    if ranks[1] == 1:
+        right, g = b.op("Unsqueeze", right, column), b.op("Unsqueeze", g, column)
+    if ranks[0] == 1:
+        left, g = b.op("Unsqueeze", left, row), b.op("Unsqueeze", g, row)
+    if i == 0:
+        product = b.op("MatMul", g, _swap_last(b, right, max(ranks[1], 2)))
+    else:
+        product = b.op("MatMul", _swap_last(b, left, max(ranks[0], 2)), g)
+    return b.reshape_like(b.sum_to(product, (left, right)[i]), n.input[i])
 
 
 def _is_own_transpose(b: Backward, left: str, right: str) -> bool:
@@ -64,3 +81,50 @@ def gemm_right(b: Backward, n: NodeProto, g: str, i: int) -> str:
 def gemm_bias(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = α·A'·B' + β·C: β·G."""
     return b.scale(g, attribute(n, "beta", 1.0), n.input[2])
+
+
+def einsum(b: Backward, n: NodeProto, g: str, i: int) -> str:
+    """Y = Σ A_a·B_b·...: for A, Σ G·B_b·... over what A has no letters for, with Einsum again.
+
+    Letters that only A has were summed: there the result is spread. Of letters that A has twice
+    only the diagonal was taken: there it goes.
+    """
+    terms, result = _terms(attribute(n, "equation"))
+    own, x = terms[i], n.input[i]
+    others = [position for position in range(len(terms)) if position != i]
+    known = set(result).union(*(terms[position] for position in others))
+    wanted = list(dict.fromkeys(own))
+    left = ",".join("".join(term) for term in (result, *(terms[p] for p in others)))
+    right = "".join(letter for letter in wanted if letter in known)
+    product = b.op("Einsum", g, *(n.input[p] for p in others), equation=f"{left}->{right}")
+    diagonal = b.positions(x)
+    if len(wanted) < len(own):
+        equation = f"{''.join(own)}->{''.join(wanted)}"
+        diagonal = b.op("Einsum", diagonal, equation=equation)
+    spread = _spread(b, product, diagonal, wanted, known)
+    return spread if len(wanted) == len(own) else b.scatter(diagonal, spread, x)
+
+
+def _spread(b: Backward, product: str, like: str, wanted: list[str], known: set[str]) -> str:
+    """Return a product spread along the letters that are not known, to the shape of ``like``."""
+    missing = [position for position, letter in enumerate(wanted) if letter not in known]
+    if "..." in wanted:
+        if any(position < wanted.index("...") for position in missing):
+            raise NotImplementedError("a letter before an ellipsis that no other term has")
+        missing = [position - len(wanted) for position in missing]
+    if missing:
+        product = b.op("Unsqueeze", product, b.builder.integers(*missing))
+        return b.op("Expand", product, b.op("Shape", like))
+    return b.sum_to(product, like) if "..." in wanted else product
+
+
+def _terms(equation: str) -> tuple[list[list[str]], list[str]]:
+    """Return the letters of the operands and of the result; an ellipsis is one of them."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = [re.findall(r"\.\.\.|.", term) for term in left.split(",")]
+    if arrow:
+        return terms, re.findall(r"\.\.\.|.", right)
+    letters = [letter for term in terms for letter in term]
+    once = sorted(letter for letter in set(letters) if letters.count(letter) == 1)
+    rest = [letter for letter in once if letter != "..."]
+    return terms, ["..."] * ("..." in letters) + rest
