@@ -1,20 +1,24 @@
 """Operators that onnx.reference computes otherwise than the specification says, made right.
 
-They are handed to the evaluator as ``new_ops``; what it computes rightly is left to it.
+What it computes rightly is left to it, unless that takes too long.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_causal_conv_with_state import CausalConvWithState as _CausalConv
 from onnx.reference.ops.op_layer_normalization import LayerNormalization as _LayerNormalization
 from onnx.reference.ops.op_rms_normalization import RMSNormalization as _RMSNormalization
+from onnx.reference.ops.op_scatter_elements import ScatterElements
 
 Array = NDArray[Any]
 
@@ -140,10 +144,147 @@ def _cut(
     return [total - total // 2 for total in totals], sizes
 
 
+def _taps(
+    shape: Sequence[int],
+    kernel_shape: Sequence[int],
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Iterator[tuple[tuple[Array, ...], Array, Array]]:
+    """Return, tap by tap, what it reads for each window, where that is data, where data or pads."""
+    rank = len(kernel_shape)
+    strides, dilations = strides or [1] * rank, dilations or [1] * rank
+    pads = list(pads or [0] * (2 * rank))
+    axes = []
+    for i, (n, k, s, d) in enumerate(zip(shape, kernel_shape, strides, dilations, strict=True)):
+        span = (k - 1) * d + 1
+        if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            count = -(-n // s)
+            total = max(0, (count - 1) * s + span - n)
+            begin = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+            end = total - begin
+        else:
+            begin, end = pads[i], pads[i + rank]
+            reach = n + begin + end - span
+            count = (-(-reach // s) if ceil_mode else reach // s) + 1
+            if ceil_mode and (count - 1) * s >= n + begin:
+                count -= 1
+        axes.append((np.arange(count) * s - begin, n, end, begin, d))
+    for tap in itertools.product(*(range(k) for k in kernel_shape)):
+        places = [first + t * d for t, (first, _, _, _, d) in zip(tap, axes, strict=True)]
+        data = _product((p >= 0) & (p < n) for p, (_, n, *_) in zip(places, axes, strict=True))
+        padded = _product(
+            (p >= -begin) & (p < n + end)
+            for p, (_, n, end, begin, _) in zip(places, axes, strict=True)
+        )
+        yield (
+            np.ix_(*(place.clip(0, n - 1) for place, (_, n, *_) in zip(places, axes, strict=True))),
+            data,
+            padded,
+        )
+
+
+def _product(masks: Iterable[Array]) -> Array:
+    """Return where all of some masks hold, one per axis."""
+    return functools.reduce(np.logical_and.outer, masks)
+
+
+class AveragePool(OpRun):
+    """The evaluator's goes through windows one by one, and is as slow."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, count_include_pad: int = 0, **attributes: Any) -> tuple[Array]:
+        total, count = np.zeros((), x.dtype), np.zeros((), np.int64)
+        for index, data, padded in _taps(x.shape[2:], **attributes):
+            total = total + np.where(data, x[(..., *index)], 0)
+            count = count + (padded if count_include_pad else data)
+        return ((total / count).astype(x.dtype),)
+
+
+class LpPool(OpRun):
+    """The evaluator's goes through windows one by one, and is as slow."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, p: int = 2, **attributes: Any) -> tuple[Array]:
+        total = np.zeros((), x.dtype)
+        for index, data, _ in _taps(x.shape[2:], **attributes):
+            total = total + np.where(data, np.abs(x[(..., *index)]) ** p, 0)
+        return ((total ** (1 / p)).astype(x.dtype),)
+
+
+class MaxPool(OpRun):
+    """The evaluator's indices are wrong with unit strides, and in three dimensions."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, storage_order: int = 0, **attributes: Any) -> tuple[Array, Array]:
+        spatial = x.shape[2:]
+        places = np.arange(math.prod(spatial)).reshape(spatial, order="FC"[not storage_order])
+        lead = np.arange(math.prod(x.shape[:2])).reshape(*x.shape[:2], *[1] * len(spatial))
+        indices = places + lead * math.prod(spatial)
+        lowest = np.finfo(x.dtype).min if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        best, where = np.array(lowest, x.dtype), np.zeros((), np.int64)
+        for index, data, _ in _taps(spatial, **attributes):
+            value = np.where(data, x[(..., *index)], lowest)
+            where = np.where(value > best, indices[(..., *index)], where)
+            best = np.maximum(best, value)
+        return best.astype(x.dtype), where
+
+
+class MeanVarianceNormalization(OpRun):
+    """The evaluator's takes its body, whose constants are of single precision."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, axes: Sequence[int] = (0, 2, 3)) -> tuple[Array]:
+        centered = x - x.mean(axis=tuple(axes), keepdims=True)
+        deviation = np.sqrt(np.square(centered).mean(axis=tuple(axes), keepdims=True))
+        return ((centered / (deviation + 1e-9)).astype(x.dtype),)
+
+
+class CausalConvWithState(_CausalConv):
+    """The evaluator's activation is of single precision."""
+
+    op_domain = ""
+
+    def _run(
+        self, *inputs: Array | None, activation: str = "none", **attributes: Any
+    ) -> tuple[Array, Array]:
+        y, state = super()._run(*inputs, activation="none", **attributes)
+        return (y if activation in (None, "none") else y / (1 + np.exp(-y))), state
+
+
+class Scatter(ScatterElements):
+    """The evaluator has none: it is what ScatterElements was called first."""
+
+    op_domain = ""
+
+    def _run(self, *inputs: Array, axis: int = 0) -> tuple[Array]:
+        (y,) = super()._run(*inputs, axis=axis, reduction="none")
+        return (y,)
+
+
 OPERATORS: list[type[OpRun]] = [
+    AveragePool,
+    CausalConvWithState,
     ConvTranspose,
     Erf,
     LRN,
     LayerNormalization,
+    LpPool,
+    MaxPool,
+    MeanVarianceNormalization,
     RMSNormalization,
+    Scatter,
 ]
+
+
+class Evaluator(ReferenceEvaluator):
+    """The reference evaluator with these operators, within functions too."""
+
+    def __init__(self, proto: Any, **options: Any) -> None:
+        super().__init__(proto, **{**options, "new_ops": OPERATORS})
