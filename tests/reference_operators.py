@@ -216,6 +216,16 @@ class LpPool(OpRun):
         return ((total ** (1 / p)).astype(x.dtype),)
 
 
+class LpNormalization(OpRun):
+    """The evaluator's forgets that what odd powers are taken of are magnitudes."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, axis: int = -1, p: int = 2) -> tuple[Array]:
+        norm = (np.abs(x) ** p).sum(axis=axis, keepdims=True) ** (1 / p)
+        return (np.where(norm == 0, 0, x / norm).astype(x.dtype),)
+
+
 class MaxPool(OpRun):
     """The evaluator's indices are wrong with unit strides, and in three dimensions."""
 
@@ -275,6 +285,7 @@ OPERATORS: list[type[OpRun]] = [
     Erf,
     LRN,
     LayerNormalization,
+    LpNormalization,
     LpPool,
     MaxPool,
     MeanVarianceNormalization,
