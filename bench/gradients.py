@@ -219,7 +219,7 @@ def model_of(subject: Subject, folder: Path) -> ModelProto:
         return onnx.load_from_string(wheel.read(path))
 
 
-def opened(model: ModelProto, tensor: str) -> ModelProto:
+def opened(model: ModelProto, tensor: str, rank: int) -> ModelProto:
     """Return the model with a tensor that it computes as an input."""
     copy = ModelProto()
     copy.CopyFrom(model)
@@ -228,7 +228,8 @@ def opened(model: ModelProto, tensor: str) -> ModelProto:
         return copy
     del copy.graph.node[:]
     copy.graph.node.extend(kept)
-    copy.graph.input.append(helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
+    shape = [None] * rank
+    copy.graph.input.append(helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, shape))
     return copy
 
 
@@ -259,17 +260,17 @@ def measured(subject: Subject, folder: Path, threads: int, directions: int) -> s
     output = subject.output
     if output == "LSTM":  # the first one's, which has no name that tells
         output = next(node.output[0] for node in model.graph.node if node.op_type == "LSTM")
-    started = time.perf_counter()
+    taken = {value.name for value in model.graph.input}
+    feeds = {name: value for name, value in feeds.items() if name in taken}
     if subject.wrt not in feeds:
         (x,) = session_of(only(model, [subject.wrt]), threads).run([subject.wrt], feeds)
         feeds[subject.wrt] = x
-        model = opened(model, subject.wrt)
+        model = opened(model, subject.wrt, x.ndim)
     options = {"straight_through": subject.straight_through}
+    started = time.perf_counter()
     extended = vjp(only(model, [output]), {output: "c"}, {subject.wrt: "dx"}, **options)
     seconds = time.perf_counter() - started
     forward, backward = session_of(only(model, [output]), threads), session_of(extended, threads)
-    names = {value.name for value in forward.get_inputs()}
-    feeds = {name: value for name, value in feeds.items() if name in names}
     (y,) = forward.run([output], feeds)
     cotangent = normal(*y.shape)
     inputs = {value.name for value in backward.get_inputs()}

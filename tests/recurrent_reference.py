@@ -92,12 +92,19 @@ def run(node: NodeProto, *values: Tensor | None) -> list[Tensor]:
     y = x.new_zeros(len(x), len(w), x.shape[1], r.shape[2]).unbind(1)
     last_h, last_c, all_y = [], [], []
     for d in range(len(w)):
-        wb, rb = (x.new_zeros(2, w.shape[1]) if b is None else b[d].chunk(2))
+        wb, rb = x.new_zeros(2, w.shape[1]) if b is None else b[d].chunk(2)
         peepholes = x.new_zeros(3 * r.shape[2]) if p is None else p[d]
         step = step_of(node.op_type, functions[d], stated, r[d], rb, peepholes)
         reverse = direction == "reverse" or d == 1
         rows = [
-            run_one(step, x[:end, k] @ w[d].T + wb, reverse, start(h0, d, k), start(c0, d, k), y[d][:, k])
+            run_one(
+                step,
+                x[:end, k] @ w[d].T + wb,
+                reverse,
+                start(h0, d, k),
+                start(c0, d, k),
+                y[d][:, k],
+            )
             for k, end in enumerate(ends)
         ]
         outputs, h, c = (torch.stack(parts, 0) for parts in zip(*rows, strict=True))

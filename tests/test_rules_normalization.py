@@ -157,6 +157,7 @@ PYTORCH: dict[str, tuple[Case, Callable[..., Any]]] = {
         Case("Celu", (reals(3, 4),), {"alpha": 0.7}),
         lambda x: functional.celu(x, 0.7),
     ),
+    "Gelu": (Case("Gelu", (reals(3, 4, low=-3, high=3),), opset=20), functional.gelu),
     "GroupNormalization": (GROUPED, grouped),
     "GroupNormalization, unknown shapes": (replace(GROUPED, static=False), grouped),
     "LayerNormalization, statistics": (

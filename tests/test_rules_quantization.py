@@ -217,7 +217,8 @@ def test_a_quantized_net_has_nearly_the_gradient_of_its_original(tmp_path: Path,
 
 ROWS = """<float[2] s = {0.01, 0.02}, int8[2] z = {3, -2},
     float[5] t = {0.01, 0.02, 0.01, 0.03, 0.01}, int8[5] o = {0, 1, 2, 3, 4},
-    float[2,1] d = {0.01, 0.02}, int8[2,1] k = {3, -2}, float e = {0.05}, int8 f = {1}, float[2,5] c = {1, 2, 3, 4, 5, 6, 7, 8, 9, -1}>"""
+    float[2,1] d = {0.01, 0.02}, int8[2,1] k = {3, -2},
+    float e = {0.05}, int8 f = {1}, float[2,5] c = {1, 2, 3, 4, 5, 6, 7, 8, 9, -1}>"""
 
 
 def test_a_product_of_codes_has_the_gradients_of_that_of_what_they_stand_for() -> None:

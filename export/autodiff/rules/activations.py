@@ -82,18 +82,18 @@ def activations(n: NodeProto, default: Sequence[str], directions: int) -> list[l
     """Return the activations of each direction of a node.
 
     Those that have an alpha, or beta, take theirs from the attributes one after the other, and the
-    default where these are used up.
+    default where these are used up. What is clipped is gates, not the cell, as in ONNX Runtime.
     """
     names = attribute(n, "activations") or [*default] * directions
     given = {key: iter(attribute(n, f"activation_{key}") or []) for key in ("alpha", "beta")}
-    found = []
-    for name in names:
+    found, count = [], len(default)
+    for position, name in enumerate(names):
         text = name.decode() if isinstance(name, bytes) else name
         known = _NAMES.get(text.lower())
         if known is None:
             raise NotImplementedError(f"activation {text!r}")
-        found.append(Activation(known, _parameters(known, given), attribute(n, "clip")))
-    count = len(default)
+        bound = attribute(n, "clip") if position % count < 2 else None
+        found.append(Activation(known, _parameters(known, given), bound))
     return [found[count * d : count * (d + 1)] for d in range(directions)]
 
 
@@ -102,6 +102,6 @@ def _parameters(name: str, given: Mapping[str, Iterator[float]]) -> dict[str, fl
     for key, default in PARAMETERS.get(name, {}).items():
         value = next(given[key], default)
         if value is None:
-            raise NotImplementedError(f"activation {name} without {key}")
+            raise NotImplementedError(f"activation {name!r} without {key}")
         parameters[key] = value
     return parameters

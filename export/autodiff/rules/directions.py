@@ -144,9 +144,9 @@ class Direction:
             for values, items in ((body.input, own), (body.output, results)):
                 values.extend(helper.make_tensor_value_info(x.name, kind, None) for x in items)
         names = [x.name for x in (*states, *inputs)]
-        outputs, taken = len(results), len(inputs)
-        first = self.b.op("Scan", *names, outputs=outputs, body=body, num_scan_inputs=taken)
-        found = several(self._value(first), outputs)
+        count, taken = len(results), len(inputs)
+        first = self.b.op("Scan", *names, outputs=count, body=body, num_scan_inputs=taken)
+        found = several(self._value(first), count)
         return found[: len(states)], found[len(states) :]
 
     def _value(self, tensor: str) -> Value:
@@ -241,4 +241,4 @@ def _all_states(b: Backward, n: NodeProto) -> str:
         name = b.builder.unused(f"states/{n.name or next(filter(None, n.output))}")
         for node in (n, *same):
             node.output[Y] = name
-    return n.output[Y]
+    return str(n.output[Y])
