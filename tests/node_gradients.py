@@ -74,14 +74,14 @@ UNKNOWN: dict[str, tuple[int, ...]] = {
 REFUSED = {
     "Loop": "control flow that is refused by name",
     "Scan": "control flow that is refused by name",
-    **{
-        op_type: "sequences and optionals"
-        for op_type in (
+    **dict.fromkeys(
+        (
             *("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty"),
             *("SequenceErase", "SequenceInsert", "SequenceLength", "SequenceMap"),
             *("SplitToSequence", "Optional", "OptionalGetElement", "OptionalHasElement"),
-        )
-    },
+        ),
+        "sequences and optionals",
+    ),
     "Bernoulli": "random",
     "Multinomial": "random",
 }
@@ -130,8 +130,6 @@ class Objective:
     wrt: tuple[str, ...]
     magnitude: float
     """Σ|c·y|, of which J has its rounding."""
-    peak: float
-    """The largest |c·y|, of which gradients have theirs, if much cancels as 1 - tanh²."""
 
 
 @cache
@@ -370,13 +368,11 @@ def objective(case: NodeCase) -> Objective:
         summed(converted(case.model, real), weights, real)
         for real in (TensorProto.DOUBLE, TensorProto.FLOAT)
     ]
-    sizes = np.concatenate(terms)
-    return Objective(models[0], models[1], feeds, case.wrt, float(sizes.sum()), float(sizes.max()))
+    magnitude = float(np.concatenate(terms).sum())
+    return Objective(models[0], models[1], feeds, case.wrt, magnitude)
 
 
-def summed(
-    model: ModelProto, weights: Mapping[str, tuple[Array, Array]], real: int
-) -> ModelProto:
+def summed(model: ModelProto, weights: Mapping[str, tuple[Array, Array]], real: int) -> ModelProto:
     """Replace the outputs by their weighted sum J, over those elements that are finite."""
     graph, terms = model.graph, []
     for name, (c, finite) in weights.items():
@@ -447,7 +443,7 @@ def _moves(x: Array, long: bool) -> Iterator[Array]:
         yield sizes * random.uniform(-1, 1, x.shape)
 
 
-def check_single(case: Objective) -> str:
+def check_single(case: Objective, gradients: Mapping[str, Array]) -> str:
     """Compare ONNX Runtime with the evaluator in single precision.
 
     Returns:
@@ -464,7 +460,7 @@ def check_single(case: Objective) -> str:
     expected = evaluate(extended, feeds, names)
     try:
         found = _runtime(extended, feeds, names)
-        _check_close(case, found, expected)
+        _check_close(case, found, expected, gradients)
     except Exception as error:
         reason = _forward_trouble(case, feeds)
         if reason:
@@ -475,12 +471,23 @@ def check_single(case: Objective) -> str:
     return ""
 
 
-def _check_close(case: Objective, found: Sequence[Array], expected: Sequence[Array]) -> None:
+def _check_close(
+    case: Objective,
+    found: Sequence[Array],
+    expected: Sequence[Array],
+    gradients: Mapping[str, Array],
+) -> None:
+    """Fail unless gradients in single precision agree.
+
+    Where that is not enough for them, as for 1 - tanh² at 1, neither the evaluator nor ONNX Runtime
+    has them right: how far the former is off tells what may be asked of the latter.
+    """
     for name, y, value in zip(case.wrt, found, expected, strict=True):
         finite = np.isfinite(case.feeds[name])
         scale = max(float(np.abs(value[finite]).max(initial=0)), 1e-3)
+        rounding = np.abs(value - gradients[name])[finite].max(initial=0)
         error = np.abs(y - value)[finite].max(initial=0)
-        if not error <= 1e-4 * scale + 8 * np.finfo(np.float32).eps * case.peak:
+        if not error <= 1e-4 * scale + 10 * rounding:
             raise Failure(f"ONNX Runtime: gradient of {name} is off by {error / scale:.2g}")
 
 
@@ -544,7 +551,7 @@ def judge(case: NodeCase) -> str:
             raise Failure(_line(error)) from error
         gradients = {n: np.asarray(g) for n, g in zip(whole.wrt, results, strict=True)}
         check_double(whole, gradients)
-        return check_single(whole)
+        return check_single(whole, gradients)
 
 
 def main() -> int:

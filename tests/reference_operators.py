@@ -107,14 +107,10 @@ class ConvTranspose(OpRun):
         for tap in itertools.product(*(range(k) for k in w.shape[2:])):
             where = tuple(
                 slice(a + t * d, a + t * d + s * (n - 1) + 1, s)
-                for a, t, d, s, n in zip(
-                    ahead, tap, dilations, strides, x.shape[2:], strict=True
-                )
+                for a, t, d, s, n in zip(ahead, tap, dilations, strides, x.shape[2:], strict=True)
             )
             part = np.einsum("bgi...,gio->bgo...", grouped, kernels[(..., *tap)])
-            y[(slice(None), slice(None), *where)] += part.reshape(
-                x.shape[0], -1, *x.shape[2:]
-            )
+            y[(slice(None), slice(None), *where)] += part.reshape(x.shape[0], -1, *x.shape[2:])
         window = tuple(
             slice(begin + a, begin + a + size)
             for begin, a, size in zip(begins, ahead, sizes, strict=True)
