@@ -142,7 +142,9 @@ class Direction:
             names = [x.name for x in after]
             results = [*after, *(x.op("Identity") if x.name in names else x for x in emitted)]
             for values, items in ((body.input, own), (body.output, results)):
-                values.extend(helper.make_tensor_value_info(x.name, kind, None) for x in items)
+                # ONNX Runtime wants to know the rank where it cannot infer it, in branches of If.
+                sizes = [None, None]
+                values.extend(helper.make_tensor_value_info(x.name, kind, sizes) for x in items)
         names = [x.name for x in (*states, *inputs)]
         count, taken = len(results), len(inputs)
         first = self.b.op("Scan", *names, outputs=count, body=body, num_scan_inputs=taken)
