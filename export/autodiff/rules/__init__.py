@@ -10,6 +10,7 @@ from ortist.export.autodiff.branches import choose
 from ortist.export.autodiff.rules import (
     convolutions,
     elementwise,
+    grids,
     moves,
     normalization,
     pooling,
@@ -64,6 +65,7 @@ RULES: Rules = {
     "GlobalAveragePool": (reductions.reduce_mean,),
     "GlobalLpPool": (pooling.global_lp_pool,),
     "GlobalMaxPool": (pooling.global_max_pool,),
+    "GridSample": (grids.grid_sample_input, grids.grid_sample_grid),
     "GroupNormalization": normalization.rules(normalization.group),
     "Hardmax": (elementwise.nothing,),
     "Identity": (elementwise.identity,),
