@@ -17,12 +17,14 @@ from ortist.export.autodiff.rules import (
     products,
     quantization,
     reductions,
+    regions,
     sampling,
 )
 
 RULES: Rules = {
     **{op_type: elementwise.unary(formula) for op_type, formula in elementwise.UNARY.items()},
     **{op_type: elementwise.binary(formulas) for op_type, formulas in elementwise.BINARY.items()},
+    "AffineGrid": (grids.affine_grid, None),
     "AveragePool": (pooling.average_pool,),
     "BatchNormalization": (
         normalization.batch_input,
@@ -107,6 +109,7 @@ RULES: Rules = {
     "Reshape": (moves.reshape, None),
     "Resize": (sampling.resize, None),
     "ReverseSequence": (moves.reversed_sequence, None),
+    "RoiAlign": (regions.roi_align,),
     "Round": (elementwise.nothing,),
     "ScatterElements": (moves.scattered_into, None, moves.updates),
     "ScatterND": (moves.scattered_into, None, moves.updates),

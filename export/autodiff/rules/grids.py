@@ -13,7 +13,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from ortist.export.autodiff.backward import Backward
 from ortist.export.autodiff.expressions import Value
-from ortist.export.builder import attribute
+from ortist.export.builder import attribute, attributes
 
 _A = -0.75
 _KERNELS: dict[str, tuple[int, list[list[float]]]] = {
@@ -50,12 +50,12 @@ def grid_sample_input(b: Backward, n: NodeProto, g: str, i: int) -> str:
     x, integers = n.input[0], b.builder.integers
     axes = _axes(b, n)
     weights = _joint(b, [axis.weights for axis in axes]).cast(b.kind(x))
-    shares = b.value_like(_flat(b, g), x).op("Unsqueeze", integers(3))
+    shares = b.value_like(flat(b, g), x).op("Unsqueeze", integers(3))
     shares = shares * weights.op("Unsqueeze", integers(1))
     values = shares.op("Reshape", integers(0, 0, -1))
     single = _places(b, n, axes).op("Reshape", integers(0, 1, -1))
     places = single.op("Expand", values.shape()).name
-    zeros = b.zeros(b.op("Shape", _flat(b, x)), x)
+    zeros = b.zeros(b.op("Shape", flat(b, x)), x)
     added = b.op("ScatterElements", zeros, places, values.name, axis=2, reduction="add")
     return b.reshape_like(added, x)
 
@@ -66,10 +66,10 @@ def grid_sample_grid(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
     if _mode(n) == "nearest":
         return None
     axes = _axes(b, n)
-    pixels = b.op("Transpose", _flat(b, x), perm=[0, 2, 1])
+    pixels = b.op("Transpose", flat(b, x), perm=[0, 2, 1])
     places = _places(b, n, axes).op("Unsqueeze", integers(3))
     taken = b.op("GatherND", pixels, places.name, batch_dims=1)
-    channels = b.op("Unsqueeze", b.op("Transpose", _flat(b, g), perm=[0, 2, 1]), integers(3))
+    channels = b.op("Unsqueeze", b.op("Transpose", flat(b, g), perm=[0, 2, 1]), integers(3))
     effects = b.op("Squeeze", b.op("MatMul", taken, channels), integers(3))
     effect = b.value_like(effects, x).cast(b.kind(grid))
     slopes = [
@@ -79,7 +79,24 @@ def grid_sample_grid(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
     return b.reshape_like(b.op("Concat", *(slope.name for slope in slopes), axis=2), grid)
 
 
-def _flat(b: Backward, tensor: str) -> str:
+def affine_grid(b: Backward, n: NodeProto, g: str, i: int) -> str:
+    """Y = θ·(p, 1) at each place p of a regular grid: Σ g·(p, 1)ᵀ."""
+    theta, size = n.input
+    axes, integers = b.shape(theta)[1], b.builder.integers
+    if not isinstance(axes, int):
+        raise NotImplementedError("the number of axes of space is not known")
+    # The places are what the node itself makes of θ = (1, 0).
+    unit = b.op("EyeLike", b.zeros(integers(axes, axes + 1), theta))
+    space = b.op("Slice", size, integers(2), integers(axes + 2))
+    single = b.op("Concat", integers(1, 1), space, axis=0)
+    regular = b.op("AffineGrid", b.op("Unsqueeze", unit, integers(0)), single, **attributes(n))
+    places = b.op("Reshape", regular, integers(-1, axes))
+    lines = b.op("Pad", places, integers(0, 0, 0, 1), b.scalar(1.0, theta))
+    columns = b.op("Reshape", g, integers(0, -1, axes))
+    return b.op("MatMul", b.op("Transpose", columns, perm=[0, 2, 1]), lines)
+
+
+def flat(b: Backward, tensor: str) -> str:
     """Return (N, C, ...) as (N, C, P)."""
     return b.op("Reshape", tensor, b.builder.integers(0, 0, -1))
 
