@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def gradient(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX model, opset 11 or newer.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX model, opset 7 or newer.")],
     output: Annotated[
         list[str] | None,
         typer.Option(

@@ -33,11 +33,11 @@ class GraphBuilder:
         inferred = _inferred(self.model)
         self._types: dict[str, TypeProto.Tensor] = {}
         self.learn(inferred)
-        self._inferred = {node.output[0]: node for node in inferred.node if subgraphs(node)}
+        self._inferred = {n.output[0]: n for n in with_inner(inferred.node) if subgraphs(n)}
         self.inputs = [value.name for value in self.graph.input]
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         self._producers = {name: node for node in self.graph.node for name in node.output}
-        self._names = {*self._types, *self._initializers, *self._producers}
+        self._names = {*self._types, *self._initializers, *self._producers, *_inner(self.graph)}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._appended: dict[tuple[str, str, tuple[str, ...], int, str], str] = {}
 
@@ -95,7 +95,7 @@ class GraphBuilder:
         self.model.graph.initializer.extend(graph.initializer)
         self._initializers.update({tensor.name: tensor for tensor in graph.initializer})
         self._producers.update({name: node for node in graph.node for name in node.output})
-        self._inferred.update({node.output[0]: node for node in graph.node if subgraphs(node)})
+        self._inferred.update({n.output[0]: n for n in with_inner(graph.node) if subgraphs(n)})
 
     @contextmanager
     def branch(self, name: str) -> Iterator[GraphProto]:
@@ -245,6 +245,15 @@ def reads(node: NodeProto) -> list[str]:
         names += [name for inner in graph.node for name in reads(inner)]
         names += [value.name for value in graph.output]
     return names
+
+
+def _inner(graph: GraphProto) -> Iterator[str]:
+    """Yield the names of all nodes, and of what nodes in subgraphs compute and store."""
+    for node in with_inner(graph.node):
+        yield node.name
+        for inner in subgraphs(node):
+            yield from (tensor.name for tensor in inner.initializer)
+            yield from (name for child in inner.node for name in child.output)
 
 
 def subgraphs(node: NodeProto) -> list[GraphProto]:

@@ -45,7 +45,7 @@ def differentiate(
     the docstrings of the rules say so.
 
     Args:
-        model: ONNX model with nodes in topological order, opset 11 or newer; not changed. Below 18
+        model: ONNX model with nodes in topological order, opset 7 or newer; not changed. Below 18
             it is converted to 18 on the way. Weights may be outside of it, as external data.
         output: name of a floating-point tensor, usually a scalar; for a tensor of any other shape
             the gradient is that of the sum of its elements.

@@ -9,30 +9,22 @@ of which that at its input x is computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
-from ortist.export.builder import OWN_DOMAIN, GraphBuilder, attributes, prune
+from ortist.export.builder import OWN_DOMAIN, GraphBuilder, attributes, prune, subgraphs
 from ortist.export.emitter import Emitter
 
 
 def expand(model: ModelProto) -> ModelProto:
     """Return a model with our operators written out in standard ones; ``model`` stays."""
     builder = GraphBuilder(model)
-    emitter = Emitter(builder)
     del builder.graph.node[:]
     results: dict[str, str] = {}
-    for node in model.graph.node:
-        inputs = [results.get(name, name) for name in node.input]
-        if node.domain == OWN_DOMAIN:
-            results[node.output[0]] = OPERATORS[node.op_type](emitter, *inputs, **attributes(node))
-        else:
-            copy = builder.graph.node.add()
-            copy.CopyFrom(node)
-            copy.input[:] = inputs
+    _expand_nodes(Emitter(builder), model.graph.node, results)
     for output in model.graph.output:
         if output.name in results:
             builder.call(results[output.name], output.name)
@@ -41,6 +33,28 @@ def expand(model: ModelProto) -> ModelProto:
     builder.model.opset_import.extend(standard)
     prune(builder.model)
     return builder.model
+
+
+def _expand_nodes(emitter: Emitter, nodes: Iterable[NodeProto], results: dict[str, str]) -> None:
+    """Append nodes, ours written out; ``results`` has what became of their outputs."""
+    for node in nodes:
+        inputs = [results.get(name, name) for name in node.input]
+        if node.domain == OWN_DOMAIN:
+            results[node.output[0]] = OPERATORS[node.op_type](emitter, *inputs, **attributes(node))
+            continue
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = inputs
+        for graph, typed in zip(
+            subgraphs(copy), subgraphs(emitter.builder.inferred(node)), strict=True
+        ):
+            emitter.builder.learn(typed)
+            with emitter.builder.branch(graph.name) as inner:
+                _expand_nodes(emitter, graph.node, results)
+            del graph.node[:]
+            graph.node.extend(inner.node)
+            graph.value_info.extend(inner.value_info)
+        emitter.builder.graph.node.append(copy)
 
 
 def sum_squares(e: Emitter, x: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from ortist.export.differentiate import differentiate
 
@@ -42,8 +44,13 @@ def integers(*values: int) -> Array:
     return np.array(values, np.int64)
 
 
-def model_of(case: Case, real: type = np.float64) -> tuple[ModelProto, dict[str, Array]]:
-    """Build J = sum over outputs of sum(c * y) with fixed random c around the case's node."""
+def model_of(
+    case: Case, real: type = np.float64, operators: Sequence[type[OpRun]] = ()
+) -> tuple[ModelProto, dict[str, Array]]:
+    """Build J = sum over outputs of sum(c * y) with fixed random c around the case's node.
+
+    Some operators may be evaluated in place of what the reference evaluator has.
+    """
     names = [f"x{i}" if value is not None else "" for i, value in enumerate(case.inputs)]
     variables = {
         name: value
@@ -57,7 +64,7 @@ def model_of(case: Case, real: type = np.float64) -> tuple[ModelProto, dict[str,
     ]
     outputs = [f"y{i}" for i in range(case.outputs)]
     node = helper.make_node(case.op_type, names, outputs, "node", **case.attributes)
-    results = run_node(node, names, case.inputs, case.opset)
+    results = run_node(node, names, case.inputs, case.opset, operators)
     nodes, terms = [node], []
     for i, result in enumerate(results):
         if result.dtype != real:
@@ -73,12 +80,15 @@ def model_of(case: Case, real: type = np.float64) -> tuple[ModelProto, dict[str,
 
 
 def run_node(
-    node: NodeProto, names: list[str], values: tuple[Array | None, ...], opset: int
+    node: NodeProto,
+    names: list[str],
+    values: tuple[Array | None, ...],
+    opset: int,
+    operators: Sequence[type[OpRun]] = (),
 ) -> list[Array]:
     feeds = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-    evaluator = ReferenceEvaluator(
-        make_model([node], feeds, [], True, list(node.output), opset=opset)
-    )
+    model = make_model([node], feeds, [], True, list(node.output), opset=opset)
+    evaluator = ReferenceEvaluator(model, new_ops=list(operators))
     return [np.asarray(value) for value in evaluator.run(None, feeds)]
 
 
@@ -151,7 +161,9 @@ def check_runtime(case: Case) -> None:
         np.testing.assert_allclose(found, value, rtol=0, atol=1e-4 * scale, err_msg=name)
 
 
-def single_model_of(case: Case) -> tuple[ModelProto, dict[str, Array]]:
+def single_model_of(
+    case: Case, operators: Sequence[type[OpRun]] = ()
+) -> tuple[ModelProto, dict[str, Array]]:
     """Build the model of a case in float32."""
     inputs = tuple(
         value.astype(np.float32) if value is not None and value.dtype == np.float64 else value
@@ -159,4 +171,4 @@ def single_model_of(case: Case) -> tuple[ModelProto, dict[str, Array]]:
     )
     single = {i for i, x in enumerate(case.inputs) if x is not None and x.dtype == np.float32}
     fixed = tuple(single.union(case.fixed))
-    return model_of(replace(case, inputs=inputs, fixed=fixed), np.float32)
+    return model_of(replace(case, inputs=inputs, fixed=fixed), np.float32, operators)

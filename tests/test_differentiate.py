@@ -172,7 +172,8 @@ def test_every_rule_has_a_case() -> None:
     families = [path.stem for path in Path(__file__).parent.glob("test_rules_*.py")]
     tables = [CASES, *(importlib.import_module(family).CASES for family in families)]
     tested = {case.op_type for cases in tables for case in cases.values()}
-    elsewhere = "AffineGrid Cast Erf GlobalLpPool If LRN SumSquares Weighted"
+    elsewhere = "Cast Erf GlobalLpPool GroupNormalization If LRN SumSquares Weighted"
+    elsewhere += " AffineGrid Loop MeanVarianceNormalization Scan"
     assert tested == set(rules.RULES).difference(elsewhere.split())
 
 
@@ -285,7 +286,7 @@ def test_of_if_the_branch_that_is_taken_is_differentiated(taken: bool) -> None:
         a = Exp (x)
         z = If (c) <then_branch = t () => (double[3] o) {
                         p = Mul (a, w)
-                        q = If (c) <then_branch = u () => (double[3] v) { v = Sin (p) },
+                        q = If (c) <then_branch = u () => (double[3] v) { v = Relu (p) },
                                     else_branch = f () => (double[3] v) { v = Cos (w) }>
                         o = Mul (q, p)
                     },
@@ -343,13 +344,6 @@ def test_held_tensors_must_leave_something(held: list[str], message: str) -> Non
     model = parsed("g (double[3] x) => (double J) { y = Exp (x) J = ReduceSum<keepdims = 0>(y) }")
     with pytest.raises(DifferentiationError, match=message):
         differentiate(model, "J", "x", held=held)
-
-
-def test_old_opsets_are_refused() -> None:
-    model, _ = model_of(CASES["Exp"])
-    model.opset_import[0].version = 10
-    with pytest.raises(DifferentiationError, match="opset 10 is older than 11"):
-        differentiate(model, "J", "x0")
 
 
 TWO_OUTPUTS = """g (double[2,3] x, double[3,2] w) => (double[2,2] product, double total) {

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -94,7 +95,6 @@ CASES: dict[str, Case] = {
     "Mish": Case("Mish", (reals(3, 4, low=-4, high=4),)),
     "Mod, floor": Case("Mod", (reals(3, 4), reals(4, low=-0.5, high=-0.3)), opset=28),
     "Shrink": Case("Shrink", (reals(3, 4),), {"lambd": 0.4, "bias": 0.1}),
-    "SwiGLU": Case("SwiGLU", (reals(3, 4), reals(3, 4)), {"alpha": 0.7}, opset=28),
     "Swish": Case("Swish", (reals(3, 4, low=-4, high=4),), {"alpha": 0.7}, opset=24),
     "ThresholdedRelu": Case("ThresholdedRelu", (reals(3, 4),), {"alpha": 0.3}),
     "RMSNormalization": Case("RMSNormalization", (reals(2, 3, 4), reals(4)), opset=23),
@@ -106,6 +106,11 @@ CASES: dict[str, Case] = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_rule_agrees_with_central_differences(case: Case) -> None:
+    check_gradient(*model_of(case))
+
+
+def test_swiglu_by_its_body() -> None:
+    case = Case("SwiGLU", (reals(3, 4), reals(3, 4)), {"alpha": 0.7}, opset=28)
     check_gradient(*model_of(case))
 
 
@@ -152,6 +157,7 @@ PYTORCH: dict[str, tuple[Case, Callable[..., Any]]] = {
         Case("Celu", (reals(3, 4),), {"alpha": 0.7}),
         lambda x: functional.celu(x, 0.7),
     ),
+    "Gelu": (Case("Gelu", (reals(3, 4, low=-3, high=3),), opset=20), functional.gelu),
     "GroupNormalization": (GROUPED, grouped),
     "GroupNormalization, unknown shapes": (replace(GROUPED, static=False), grouped),
     "LayerNormalization, statistics": (
@@ -184,3 +190,74 @@ def test_rule_agrees_with_pytorch(case: Case, function: Callable[..., Any]) -> N
     found = onnxruntime.InferenceSession(extended.SerializeToString()).run(names, inputs)
     for variable, gradient in zip(variables.values(), found, strict=True):
         np.testing.assert_allclose(gradient, variable.grad, rtol=1e-4, atol=1e-5)
+
+
+KINKS: dict[str, tuple[Callable[[Any], Any], list[float]]] = {
+    "Celu": (functional.celu, [0.0]),
+    "HardSwish": (functional.hardswish, [-3.0, 3.0]),
+    "HardSigmoid <alpha = 0.16666667>": (functional.hardsigmoid, [-3.0, 3.0]),
+    "Shrink <lambd = 0.5, bias = 0.0>": (functional.hardshrink, [-0.5, 0.5]),
+    "Shrink <lambd = 0.5, bias = 0.5>": (functional.softshrink, [-0.5, 0.5]),
+    "ThresholdedRelu": (lambda x: functional.threshold(x, 1.0, 0.0), [1.0]),
+    "ReduceMax": (torch.amax, [1.0, 1.0, 0.5]),
+    "ReduceMin": (torch.amin, [1.0, 0.5, 0.5]),
+    "ReduceL2": (torch.linalg.vector_norm, [0.0, 0.0]),
+    "ReduceProd": (torch.prod, [0.0, 0.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("operator", KINKS)
+def test_kinks_and_ties_are_as_in_pytorch(operator: str) -> None:
+    function, values = KINKS[operator]
+    variable = torch.tensor(values, requires_grad=True)
+    function(variable).sum().backward()
+    (found,) = at(f"y = {operator} (x)", {"x": np.array(values, np.float32)})
+    np.testing.assert_array_equal(found, variable.grad)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (1.0, 1.0)])
+def test_bounds_of_clip_are_as_in_pytorch(low: float, high: float) -> None:
+    values = [np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), np.array(low), np.array(high)]
+    inputs = dict(zip(("x", "low", "high"), [v.astype(np.float32) for v in values], strict=True))
+    variables = [torch.tensor(value, requires_grad=True) for value in inputs.values()]
+    torch.clamp(*variables).sum().backward()
+    for found, variable in zip(at("y = Clip (x, low, high)", inputs), variables, strict=True):
+        np.testing.assert_array_equal(found, variable.grad)
+
+
+@pytest.mark.parametrize(("base", "power"), [(0, 0), (0, 2), (0, 0.5), (0, -1), (2, 0), (0, 1)])
+def test_powers_of_zero_are_as_in_pytorch(base: float, power: float) -> None:
+    inputs = {"z": np.array(base, np.float32), "p": np.array(power, np.float32)}
+    variables = [torch.tensor(value, requires_grad=True) for value in inputs.values()]
+    torch.pow(*variables).backward()
+    for found, variable in zip(at("y = Pow (z, p)", inputs), variables, strict=True):
+        np.testing.assert_array_equal(found, variable.grad)
+
+
+def test_half_precision_is_normalized_in_single_precision() -> None:
+    """Squares of such values are not finite in float16."""
+    x, scale = 1000 * reals(2, 8).astype(np.float16), reals(8).astype(np.float16)
+    variables = [
+        torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (x, scale)
+    ]
+    (functional.layer_norm(variables[0], [8], variables[1]) ** 2).sum().backward()
+    text = "n = LayerNormalization (x, scale) y = Mul (n, n)"
+    for found, variable in zip(at(text, {"x": x, "scale": scale}), variables, strict=True):
+        assert found.dtype == np.float16
+        np.testing.assert_allclose(found, variable.grad, rtol=1e-2, atol=1e-3)
+
+
+def at(text: str, inputs: dict[str, Any]) -> list[Any]:
+    """Return the gradients of the sum of y."""
+    kind = "float16" if inputs[next(iter(inputs))].dtype == np.float16 else "float"
+    signature = ", ".join(f"{kind}[{','.join(map(str, v.shape))}] {k}" for k, v in inputs.items())
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["": 18]> g ({signature}) => ({kind} J) {{
+            {text}
+            J = ReduceSum <keepdims = 0> (y)
+        }}""".replace("[]", "")
+    )
+    extended = differentiate(model, "J", list(inputs))
+    onnx.checker.check_model(extended, full_check=True)
+    session = onnxruntime.InferenceSession(extended.SerializeToString())
+    return list(session.run([f"gradient/{name}" for name in inputs], inputs))

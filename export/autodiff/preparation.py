@@ -17,7 +17,7 @@ from ortist.export.builder import GraphBuilder, is_known, with_inner
 
 OPSET = 18
 """What rules emit: nodes of this opset that newer ones have unchanged."""
-OLDEST_OPSET = 11
+OLDEST_OPSET = 7
 _LARGE = 16384
 """Elements above which no rule needs the values of an initializer."""
 

@@ -173,7 +173,7 @@ def exponent(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """y = z^x: g·y·log z, 0 where z = 0 and x >= 0."""
     z, y = b.value(n.input[0]), b.value(n.output[0])
     x = b.value(n.input[1])
-    slope = z.equals(0.0).where(((x < 0.0) & z.equals(0.0)).where(y, 0.0), y * z.log())
+    slope = (z.equals(0.0) & (x >= 0.0)).where(y.constant(0.0), y * z.log())
     return (Value(b.builder, g, y.kind) * slope).cast(x.kind).name
 
 

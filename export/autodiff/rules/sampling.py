@@ -64,8 +64,8 @@ def _is_kept(b: Backward, n: NodeProto, place: int, axis: int) -> bool:
     if scales := _given(b, n, 2):
         known = b.builder.value_of(scales)
         return known is not None and bool(known[place] == 1)
-    before, after = (b.shape(name)[axis] for name in (n.input[0], n.output[0]))
-    return before is not None and before == after
+    before, after = b.shape(n.input[0])[axis], b.builder.shape(n.output[0])
+    return before is not None and after is not None and before == after[axis]
 
 
 def _weights(b: Backward, n: NodeProto, place: int, axis: int) -> str:
