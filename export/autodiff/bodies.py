@@ -49,7 +49,13 @@ def replace(model: ModelProto, op_types: Collection[str]) -> ModelProto:
         model.opset_import.extend(kept)
     standard = [("", op_type) for op_type in op_types if op_type not in BODIES]
     if standard:
+        stated = list(model.graph.value_info)
+        for tensor in model.graph.initializer:  # Of these the inliner does not know the types.
+            info = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            model.graph.value_info.append(info)
         model = inline_selected_functions(model, standard, inline_schema_functions=True)
+        del model.graph.value_info[:]
+        model.graph.value_info.extend(stated)
     return model
 
 

@@ -10,6 +10,7 @@ from ortist.export.autodiff.branches import choose
 from ortist.export.autodiff.rules import (
     convolutions,
     elementwise,
+    grids,
     moves,
     normalization,
     pooling,
@@ -17,12 +18,14 @@ from ortist.export.autodiff.rules import (
     quantization,
     recurrent,
     reductions,
+    regions,
     sampling,
 )
 
 RULES: Rules = {
     **{op_type: elementwise.unary(formula) for op_type, formula in elementwise.UNARY.items()},
     **{op_type: elementwise.binary(formulas) for op_type, formulas in elementwise.BINARY.items()},
+    "AffineGrid": (grids.affine_grid, None),
     "AveragePool": (pooling.average_pool,),
     "BatchNormalization": (
         normalization.batch_input,
@@ -66,6 +69,7 @@ RULES: Rules = {
     "GlobalAveragePool": (reductions.reduce_mean,),
     "GlobalLpPool": (pooling.global_lp_pool,),
     "GlobalMaxPool": (pooling.global_max_pool,),
+    "GridSample": (grids.grid_sample_input, grids.grid_sample_grid),
     "GroupNormalization": normalization.rules(normalization.group),
     "Hardmax": (elementwise.nothing,),
     "Identity": (elementwise.identity,),
@@ -110,6 +114,7 @@ RULES: Rules = {
     "Reshape": (moves.reshape, None),
     "Resize": (sampling.resize, None),
     "ReverseSequence": (moves.reversed_sequence, None),
+    "RoiAlign": (regions.roi_align,),
     "Round": (elementwise.nothing,),
     "Scan": (recurrent.loop,),
     "ScatterElements": (moves.scattered_into, None, moves.updates),

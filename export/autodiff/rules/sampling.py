@@ -18,6 +18,9 @@ _REPEATING = {
 """Coordinates and rounding by which a whole scale repeats each element."""
 
 
+_GRID, _POLICY = "coordinate_transformation_mode", "keep_aspect_ratio_policy"
+
+
 def resize(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = M_a·x along each axis a that is resized: M_aᵀ·g along these.
 
@@ -27,8 +30,6 @@ def resize(b: Backward, n: NodeProto, g: str, i: int) -> str:
     if kernel is not None:
         mean = b.op("AveragePool", g, kernel_shape=kernel, strides=kernel)
         return b.scale(mean, math.prod(kernel), n.input[0])
-    if attribute(n, "keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise NotImplementedError("keep_aspect_ratio_policy, of which sizes and scales differ")
     rank = b.rank(n.input[0])
     for place, axis in enumerate(attribute(n, "axes", range(rank))):
         if not _is_kept(b, n, place, axis % rank):
@@ -39,7 +40,7 @@ def resize(b: Backward, n: NodeProto, g: str, i: int) -> str:
 def _repetitions(b: Backward, n: NodeProto) -> list[int] | None:
     """Return how often each element is repeated along axes 2 and on, if nothing else is done."""
     scales = b.builder.value_of(n.input[2]) if len(n.input) > 2 and n.input[2] else None
-    grid = attribute(n, "coordinate_transformation_mode", "half_pixel")
+    grid = attribute(n, _GRID, "half_pixel")
     rounding = attribute(n, "nearest_mode", "round_prefer_floor")
     if (
         attribute(n, "mode", "nearest") != "nearest"
@@ -57,48 +58,74 @@ def _repetitions(b: Backward, n: NodeProto) -> list[int] | None:
 
 def _is_kept(b: Backward, n: NodeProto, place: int, axis: int) -> bool:
     """Tell whether an axis, at a place among scales or sizes, is known to stay as it is."""
-    if attribute(n, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+    grid, policy = (attribute(n, key) for key in (_GRID, _POLICY))
+    if grid == "tf_crop_and_resize" or policy not in (None, "stretch"):
         return False
-    scales = n.input[2] if len(n.input) > 2 else ""
-    if scales and not _is_empty(b, scales):
+    if scales := _given(b, n, 2):
         known = b.builder.value_of(scales)
         return known is not None and bool(known[place] == 1)
-    before, after = (b.builder.shape(name) for name in (n.input[0], n.output[0]))
-    if before is None or after is None or before[axis] is None:
-        return False
-    return before[axis] == after[axis]
+    before, after = b.shape(n.input[0])[axis], b.builder.shape(n.output[0])
+    return before is not None and after is not None and before == after[axis]
 
 
 def _weights(b: Backward, n: NodeProto, place: int, axis: int) -> str:
-    """Return M_aᵀ (in, out): what the node itself makes of a matrix of ones on the diagonal."""
-    _, roi, scales = [*n.input, "", ""][:3]
-    kind = TensorProto.DOUBLE if b.kind(n.input[0]) == TensorProto.DOUBLE else TensorProto.FLOAT
-    size, at = b.builder.dimension(n.input[0], axis), b.builder.integers(place)
-    zero = helper.make_tensor("zero", kind, [1], [0.0])
+    """Return M_aᵀ (in, out): what the node itself makes of a matrix of ones on the diagonal.
+
+    Along one more axis the ones are repeated, as often as x has elements along that axis whose
+    size, by keep_aspect_ratio_policy, all others go by.
+    """
+    x, kind = n.input[0], b.kind(n.input[0])
+    computed = kind if kind == TensorProto.DOUBLE else TensorProto.FLOAT
+    size, leading = b.builder.dimension(x, axis), _leading(b, n)
+    zero = helper.make_tensor("zero", computed, [1], [0.0])
     square = b.op("ConstantOfShape", b.op("Concat", size, size, axis=0), value=zero)
-    ones = b.op("Unsqueeze", b.op("EyeLike", square), b.builder.integers(0, 1))
-    kept = {**attributes(n), "extrapolation_value": 0.0}
-    kept.pop("axes", None)
-    extent = ""
-    if roi and attribute(n, "coordinate_transformation_mode") == "tf_crop_and_resize":
-        halves = b.op("Split", roi, axis=0, num_outputs=2, outputs=2)
-        start, end = (b.op("Gather", half, at) for half in (halves, f"{halves}:1"))
-        whole = (b.op("CastLike", b.builder.constant([v] * 3, np.float32), roi) for v in (0, 1))
-        extent = b.op("Concat", next(whole), start, next(whole), end, axis=0)
-    if scales and not _is_empty(b, scales):
-        scale = b.op("Gather", scales, at)
-        row = b.op("Concat", b.builder.constant([1] * 3, np.float32), scale, axis=0)
-        matrix = b.op("Resize", ones, extent, row, **kept)
+    ones = b.op("Unsqueeze", b.op("EyeLike", square), b.builder.integers(0, 3))
+    if leading:
+        repeats = b.op("Concat", b.builder.integers(1, 1, 1), leading[0], axis=0)
+        ones = b.op("Expand", ones, repeats)
+    kept = {**attributes(n), "extrapolation_value": 0.0, "axes": [2, 3]}
+    at, extent = b.builder.integers(place), _extent(b, n, place)
+    if scales := _given(b, n, 2):
+        pair = b.op("Gather", scales, at), b.builder.constant([1], np.float32)
+        matrix = b.op("Resize", ones, extent, b.op("Concat", *pair, axis=0), **kept)
     else:
-        length = b.builder.dimension(n.output[0], axis)
-        row = b.op("Concat", b.builder.integers(1, 1), size, length, axis=0)
-        matrix = b.op("Resize", ones, extent, "", row, **kept)
-    return b.cast(b.op("Squeeze", matrix, b.builder.integers(0, 1)), n.input[0])
+        last = leading[1] if leading else b.builder.integers(1)
+        pair = b.op("Gather", n.input[3], at), last
+        matrix = b.op("Resize", ones, extent, "", b.op("Concat", *pair, axis=0), **kept)
+    single = b.op("Squeeze", matrix, b.builder.integers(0))
+    weights = b.op("Gather", single, b.builder.constant(0, np.int64), axis=2)
+    return weights if kind == computed else b.cast(weights, x)
 
 
-def _is_empty(b: Backward, tensor: str) -> bool:
-    """Tell whether a tensor is known to have no elements, as good as absent."""
-    return b.builder.shape(tensor) == (0,)
+def _leading(b: Backward, n: NodeProto) -> tuple[str, str] | None:
+    """Return the sizes, in and out, of the axis whose ratio all axes are to have, if they are."""
+    if _given(b, n, 2) or attribute(n, _POLICY, "stretch") == "stretch":
+        return None
+    before, axes = b.op("Shape", n.input[0]), attribute(n, "axes")
+    if axes is not None:
+        before = b.op("Gather", before, b.builder.integers(*axes))
+    ratios = b.op("Div", b.builder.count(n.input[3]), b.builder.count(before))
+    choice = "ArgMin" if attribute(n, _POLICY) == "not_larger" else "ArgMax"
+    chosen = b.op(choice, ratios, axis=0)
+    return b.op("Gather", before, chosen), b.op("Gather", n.input[3], chosen)
+
+
+def _extent(b: Backward, n: NodeProto, place: int) -> str:
+    """Return the part of an axis that is cropped to, and all of another axis."""
+    if attribute(n, _GRID) != "tf_crop_and_resize":
+        return ""
+    roi, at = n.input[1], b.builder.integers(place)
+    halves = b.op("Split", roi, axis=0, num_outputs=2, outputs=2)
+    dtype = helper.tensor_dtype_to_np_dtype(b.kind(roi))
+    first, last = (b.builder.constant([end], dtype) for end in (0, 1))
+    start, end = (b.op("Gather", half, at) for half in (halves, f"{halves}:1"))
+    return b.op("Concat", start, first, end, last, axis=0)
+
+
+def _given(b: Backward, n: NodeProto, position: int) -> str:
+    """Return an optional input of a node, "" if it is known to have no elements."""
+    name = n.input[position] if len(n.input) > position else ""
+    return "" if name and b.builder.shape(name) == (0,) else name
 
 
 def _along(b: Backward, g: str, weights: str, axis: int, rank: int) -> str:
