@@ -26,7 +26,6 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from ortist.export.differentiate import vjp
 
