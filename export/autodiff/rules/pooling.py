@@ -146,10 +146,8 @@ def max_unpool(b: Backward, n: NodeProto, g: str, i: int) -> str:
 
 def col2im(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = columns (N, C·k, L) summed where their elements belong: the columns of g."""
-    block = b.builder.value_of(n.input[2])
-    if block is None:
-        raise NotImplementedError("block_shape must be constant")
-    size = math.prod(block.tolist())
-    eye = b.op("EyeLike", b.zeros(b.builder.integers(size, size), n.input[0]))
-    kernel = b.op("Reshape", eye, b.builder.integers(size, 1, *block.tolist()))
+    block, one = n.input[2], b.builder.integers(1)
+    size = b.op("ReduceProd", block, keepdims=1)
+    eye = b.op("EyeLike", b.zeros(b.op("Concat", size, size, axis=0), n.input[0]))
+    kernel = b.op("Reshape", eye, b.op("Concat", size, one, block, axis=0))
     return b.reshape_like(b.op("Conv", _single(b, g), kernel, **attributes(n)), n.input[0])
