@@ -11,7 +11,7 @@ LOCK := requirements/test.txt
 PACKAGES := cli serve engine export models
 # The folders stand for files that were added or removed.
 SOURCES := pyproject.toml README.md LICENSE NOTICE $(PACKAGES) \
-	$(wildcard $(PACKAGES:=/*.py) $(PACKAGES:=/*/*.py) models/*.json models/*.onnx models/*.weights serve/page/*)
+	$(wildcard $(PACKAGES:=/*.py) $(PACKAGES:=/*/*.py) $(PACKAGES:=/*/*/*.py) models/*.json models/*.onnx models/*.weights serve/page/*)
 
 .PHONY: demo test hostile bench
 .NOTPARALLEL:
