@@ -110,7 +110,8 @@ class GraphBuilder:
     def inferred(self, node: NodeProto) -> NodeProto:
         """Return a node whose subgraphs have the types of their tensors written down."""
         inferred: NodeProto = self._inferred.get(node.output[0], node)
-        return inferred
+        # Branches may call different things by one name.
+        return inferred if inferred.op_type == node.op_type else node
 
     def call(self, tensor: str, name: str) -> None:
         """Give a tensor another name, one that is spoken for: that of an output without a node."""
@@ -210,7 +211,9 @@ class GraphBuilder:
         if tensor not in self._types or not self._types[tensor].HasField("shape"):
             return None
         return tuple(
-            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+            dim.dim_value
+            if dim.HasField("dim_value") and dim.dim_value >= 0
+            else dim.dim_param or None
             for dim in self._types[tensor].shape.dim
         )
 

@@ -232,3 +232,37 @@ def test_large_models_take_twice_their_size() -> None:
     command = [sys.executable, "-c", MEASURE, str(Path(__file__).parent), "8192"]
     sizes = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert sizes < 2.2
+
+
+ODD = {
+    "x over x": "y = Div (x, x) z = Mul (y, x)",
+    "x joined with x": "y = Concat <axis = 0> (x, x) z = Mul (y, y)",
+    "x times x": "y = MatMul (x, x) z = Tanh (y)",
+    "the larger of x and x": "y = Max (x, x) z = Tanh (y)",
+    "names that are ours": "mul = Mul (x, x) constant = Exp (mul) z = Mul (constant, mul)",
+    "nothing joined on": """n = Constant <value = int64[2] {0, 3}> ()
+        e = ConstantOfShape <value = double[1] {1.0}> (n) y = Concat <axis = 0> (x, e) z = Tanh (y)""",
+    "If as the result of a branch": """c = Constant <value = bool {1}> () z = If (c)
+        <then_branch = a () => (double[3,3] o) {
+            o = If (c) <then_branch = b () => (double[3,3] q) { z1 = Mul (x, x) q = Add (z1, x) },
+                        else_branch = d () => (double[3,3] q) { z1 = Exp (x) q = Add (z1, z1) }>
+         }, else_branch = e () => (double[3,3] o) { z1 = Sin (x) o = Add (z1, z1) }>""",
+    "sizes of -1": """one = Constant <value_ints = [1]> () m = ReduceMean (x, one) y = Sub (x, m)
+        t = Transpose <perm = [1, 0]> (y) u = Concat <axis = 0> (t, t) z = Mul (u, u)""",
+}
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("opset", [18, 21, 26])
+def test_odd_graphs(body: str, opset: int) -> None:
+    sizes = "-1,3" if "ReduceMean" in body else "3,3"
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": {opset}]>
+        g (double[{sizes}] x) => (double J) {{ {body} J = ReduceSum <keepdims = 0> (z) }}""")
+    extended = differentiate(model, "J", "x")
+    onnx.checker.check_model(extended, full_check=True)
+    feeds = {"x": reals(3, 3)}
+    (gradient,) = ReferenceEvaluator(extended).run(["gradient/x"], feeds)
+    expected = central_differences(model, feeds, "x")
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7)
+    session = onnxruntime.InferenceSession(extended.SerializeToString())
+    np.testing.assert_allclose(session.run(["gradient/x"], feeds)[0], gradient, atol=1e-9)
