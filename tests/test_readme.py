@@ -1,7 +1,7 @@
 """Runs what README.md and docs/gradients.md show.
 
-Python blocks run as they stand, commands at a small size. Those of docs/gradients.md are one program,
-whose figures are those on the page.
+Python blocks run as they stand, commands at a small size. The Python blocks of docs/gradients.md are
+one program, and what it and the commands there print is what the page says.
 """
 
 from __future__ import annotations
@@ -45,12 +45,11 @@ def blocks(page: Path, language: str) -> list[tuple[int, str]]:
     return [(text.count("\n", 0, found.start(1)), found[1]) for found in fence.finditer(text)]
 
 
-def commands() -> list[str]:
-    pages = (README, GRADIENTS)
-    return [line for page in pages for _, block in blocks(page, "sh") for line in block.splitlines()]
+def commands(page: Path) -> list[str]:
+    return [line for _, block in blocks(page, "sh") for line in block.splitlines()]
 
 
-def run(page: Path, line: int, code: str, names: dict[str, Any]) -> None:
+def execute(page: Path, line: int, code: str, names: dict[str, Any]) -> None:
     # Empty lines in front make line numbers in errors those of the page.
     exec(compile("\n" * line + code, page.name, "exec"), names)
 
@@ -73,8 +72,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     half = Image.new("L", (64, 48))
     half.paste(255, (0, 0, 64, 24))
     half.save(tmp_path / "half.png")
-    model = """<ir_version: 10, opset_import: ["": 17]>
-        line (float[n, 2] x, float[2, 1] weight) => (float[n, 1] y) { y = MatMul(x, weight) }"""
+    model = """<ir_version: 10, opset_import: ["": 18]>
+        line (float[n, 2] x) => (float[n, 1] y)
+        <float[2, 1] weight = {1, 2}> { y = MatMul(x, weight) }"""
     onnx.save(onnx.parser.parse_model(model), tmp_path / "model.onnx")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -85,7 +85,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 @pytest.mark.usefixtures("folder")
 def test_python_blocks_run(line: int, code: str) -> None:
-    run(README, line, code, {"__name__": "__main__"})
+    execute(README, line, code, {"__name__": "__main__"})
+
+
+@pytest.mark.usefixtures("folder")
+def test_commands_of_page_on_gradients_print_what_it_says() -> None:
+    told = ""
+    for command in commands(GRADIENTS):
+        _, *arguments = shlex.split(command)
+        run = subprocess.run([ORTIST, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+        told += run.stdout
+    assert told == blocks(GRADIENTS, "text")[0][1]
 
 
 def test_page_on_gradients_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +104,7 @@ def test_page_on_gradients_runs(folder: Path, capsys: pytest.CaptureFixture[str]
     told = [text for _, text in blocks(GRADIENTS, "output")]
     capsys.readouterr()
     for (line, code), expected in zip(blocks(GRADIENTS, "python"), told, strict=True):
-        run(GRADIENTS, line, code, names)
+        execute(GRADIENTS, line, code, names)
         (words, numbers), (same, others) = figures(capsys.readouterr().out), figures(expected)
         assert words == same
         assert numbers == pytest.approx(others, rel=0.1, abs=0.05)
@@ -112,7 +122,7 @@ def test_table_of_operators_is_that_of_the_rules() -> None:
     )
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", commands(README))
 def test_commands_run(command: str, folder: Path) -> None:
     name, subcommand, *arguments = shlex.split(command)
     assert name == "ortist"

@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 
 from ortist.export.autodiff.backward import Rule
+from ortist.export.autodiff.branches import choose
 from ortist.export.autodiff.rules import RULES, elementwise, recurrent
 
 BEGIN, END = "<!-- operators -->\n", "<!-- end of operators -->"
@@ -54,7 +55,7 @@ def _inputs(schema: Any) -> dict[str, Rule]:
     """Return the inputs with a derivative, but those where it is always 0, and their rules."""
     rules = RULES[schema.name]
     if schema.name == "If":
-        return {"..., read by the branches": rule for rule in rules if rule}
+        return dict.fromkeys(["..., read by the branches"], choose)
     found: dict[str, Rule] = {}
     for index, value in enumerate(schema.inputs):
         rule = None if (schema.name, value.name) in _HELD else rules[min(index, len(rules) - 1)]
@@ -94,7 +95,10 @@ def _elementwise() -> Iterator[tuple[tuple[str, str], list[str]]]:
             for key, value in zip(statement.value.keys, statement.value.values, strict=True):
                 lambdas = [node for node in ast.walk(value) if isinstance(node, ast.Lambda)]
                 if key is not None:
-                    yield (ast.unparse(statement.target), ast.literal_eval(key)), [_of(node.body) for node in lambdas]
+                    yield (
+                        (ast.unparse(statement.target), ast.literal_eval(key)),
+                        [_of(node.body) for node in lambdas],
+                    )
 
 
 def _of(formula: ast.expr) -> str:
@@ -109,7 +113,7 @@ def _of(formula: ast.expr) -> str:
 class _Functions(ast.NodeTransformer):
     """Writes methods of values as functions of them."""
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         match node.func:
             case ast.Attribute(attr="constant"):
@@ -123,7 +127,7 @@ class _Functions(ast.NodeTransformer):
                 return ast.Call(ast.Name(name.removeprefix("_")), node.args, [])
         return node
 
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:  # noqa: N802
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         self.generic_visit(node)
         is_module = isinstance(node.value, ast.Name) and node.value.id == "math"
         return ast.Name(node.attr) if is_module else node
@@ -133,12 +137,15 @@ _ELEMENTWISE = dict(_elementwise())
 
 
 def _with_bodies() -> Iterator[str]:
-    for schema in onnx.defs.get_all_schemas():
+    schemas: list[Any] = onnx.defs.get_all_schemas()
+    for schema in schemas:
         has_body = schema.has_function or schema.has_context_dependent_function
         if schema.domain or not has_body or schema.name in RULES or schema.name in _NOT_BY_BODY:
             continue
-        if all(any("float" in kind for value in values for kind in value.types)
-               for values in (schema.inputs, schema.outputs)):
+        if all(
+            any("float" in kind for value in values for kind in value.types)
+            for values in (schema.inputs, schema.outputs)
+        ):
             yield schema.name
 
 
