@@ -1,7 +1,7 @@
 """Runs what README.md and docs/gradients.md show.
 
-Python blocks run as they stand, commands at a small size. The Python blocks of docs/gradients.md are
-one program, and what it and the commands there print is what the page says.
+Python blocks run as they stand, commands at a small size. Those of docs/gradients.md are one
+program, and what it and the commands there print is what the page says.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ _ELEMENTWISE = dict(_elementwise())
 
 
 def _with_bodies() -> Iterator[str]:
-    schemas: list[Any] = onnx.defs.get_all_schemas()
+    schemas: Sequence[Any] = onnx.defs.get_all_schemas()
     for schema in schemas:
         has_body = schema.has_function or schema.has_context_dependent_function
         if schema.domain or not has_body or schema.name in RULES or schema.name in _NOT_BY_BODY:
