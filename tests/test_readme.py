@@ -1,4 +1,8 @@
-"""Runs what README.md shows: its Python blocks as they stand, its commands at a small size."""
+"""Runs what README.md and docs/gradients.md show.
+
+Python blocks run as they stand, commands at a small size. Those of docs/gradients.md are one
+program, and what it and the commands there print is what the page says.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,24 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
+from ortist.export.autodiff.rules.table import rewritten
+
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
+README = ROOT / "README.md"
+GRADIENTS = ROOT / "docs" / "gradients.md"
 EXAMPLES = ROOT / "examples"
 ORTIST = Path(sys.executable).with_name("ortist")
 # Given again at the end of a command, an option replaces what the README says.
 SMALL = {
     "stylize": ("--size", "32", "--steps", "2"),
+    "gradient": (),
     "info": (),
     "recipes": (),
     "compare": (),
@@ -27,19 +38,31 @@ SMALL = {
 }
 
 
-def blocks(language: str) -> list[tuple[int, str]]:
+def blocks(page: Path, language: str) -> list[tuple[int, str]]:
     """Line number and text of each block of that language."""
+    text = page.read_text("utf-8")
     fence = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    return [(README.count("\n", 0, found.start(1)), found[1]) for found in fence.finditer(README)]
+    return [(text.count("\n", 0, found.start(1)), found[1]) for found in fence.finditer(text)]
 
 
-def commands() -> list[str]:
-    return [line for _, block in blocks("sh") for line in block.splitlines()]
+def commands(page: Path) -> list[str]:
+    return [line for _, block in blocks(page, "sh") for line in block.splitlines()]
+
+
+def execute(page: Path, line: int, code: str, names: dict[str, Any]) -> None:
+    # Empty lines in front make line numbers in errors those of the page.
+    exec(compile("\n" * line + code, page.name, "exec"), names)
+
+
+def figures(text: str) -> tuple[str, list[float]]:
+    """What is printed with its numbers left out, and these."""
+    number = r"-?\d+(?:\.\d+)?"
+    return re.sub(number, "#", text), [float(found) for found in re.findall(number, text)]
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the pictures that the README speaks of."""
+    """A working directory with the pictures and the model that the pages speak of."""
     shutil.copy(EXAMPLES / "content.jpg", tmp_path / "photo.jpg")
     shutil.copy(EXAMPLES / "style.jpg", tmp_path / "painting.jpg")
     shutil.copy(EXAMPLES / "style.jpg", tmp_path / "sketch.jpg")
@@ -49,18 +72,57 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     half = Image.new("L", (64, 48))
     half.paste(255, (0, 0, 64, 24))
     half.save(tmp_path / "half.png")
+    model = """<ir_version: 10, opset_import: ["": 18]>
+        line (float[n, 2] x) => (float[n, 1] y)
+        <float[2, 1] weight = {1, 2}> { y = MatMul(x, weight) }"""
+    onnx.save(onnx.parser.parse_model(model), tmp_path / "model.onnx")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-@pytest.mark.parametrize(("line", "code"), blocks("python"), ids=lambda value: str(value)[:4])
+@pytest.mark.parametrize(
+    ("line", "code"), blocks(README, "python"), ids=lambda value: str(value)[:4]
+)
 @pytest.mark.usefixtures("folder")
 def test_python_blocks_run(line: int, code: str) -> None:
-    # Empty lines in front make line numbers in errors those of the README.
-    exec(compile("\n" * line + code, "README.md", "exec"), {"__name__": "__main__"})
+    execute(README, line, code, {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.usefixtures("folder")
+def test_commands_of_page_on_gradients_print_what_it_says() -> None:
+    told = ""
+    for command in commands(GRADIENTS):
+        _, *arguments = shlex.split(command)
+        run = subprocess.run([ORTIST, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+        told += run.stdout
+    assert told == blocks(GRADIENTS, "text")[0][1]
+
+
+def test_page_on_gradients_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(EXAMPLES, folder / "examples", ignore=lambda *_: ["service"])
+    names: dict[str, Any] = {"__name__": "__main__"}
+    told = [text for _, text in blocks(GRADIENTS, "output")]
+    capsys.readouterr()
+    for (line, code), expected in zip(blocks(GRADIENTS, "python"), told, strict=True):
+        execute(GRADIENTS, line, code, names)
+        (words, numbers), (same, others) = figures(capsys.readouterr().out), figures(expected)
+        assert words == same
+        assert numbers == pytest.approx(others, rel=0.1, abs=0.05)
+    made, shown = (
+        np.asarray(Image.open(path), np.float32)
+        for path in (folder / "saliency.png", ROOT / "docs" / "saliency.png")
+    )
+    assert np.abs(made - shown).mean() < 2
+
+
+def test_table_of_operators_is_that_of_the_rules() -> None:
+    page = GRADIENTS.read_text("utf-8")
+    assert page == rewritten(page), (
+        "run python -m ortist.export.autodiff.rules.table docs/gradients.md"
+    )
+
+
+@pytest.mark.parametrize("command", commands(README))
 def test_commands_run(command: str, folder: Path) -> None:
     name, subcommand, *arguments = shlex.split(command)
     assert name == "ortist"
@@ -72,6 +134,7 @@ def test_commands_run(command: str, folder: Path) -> None:
         assert (folder / arguments[arguments.index("-o") + 1]).stat().st_size > 0
 
 
-def test_links_lead_to_files() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert [link for link in links if ":" not in link and not (ROOT / link).is_file()] == []
+@pytest.mark.parametrize("page", [README, GRADIENTS], ids=lambda page: page.stem)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8"))
+    assert [link for link in links if ":" not in link and not (page.parent / link).is_file()] == []

@@ -129,6 +129,7 @@ def broadcast(derivative: Callable[[Backward, NodeProto, str, int], str]) -> Rul
     def rule(b: Backward, n: NodeProto, g: str, i: int) -> str:
         return b.unbroadcast(derivative(b, n, g, i), n.input[i], n.output[0])
 
+    rule.__doc__ = derivative.__doc__
     return rule
 
 

@@ -123,6 +123,7 @@ def integer(op_type: str) -> tuple[Rule, ...]:
     """
 
     def rule(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
+        """Y of codes minus their zero points: as of the operator on floats."""
         zeros = [*n.input[2:], "", ""]
         other = _operand(b, op_type, n.input[1 - i], "", zeros[1 - i], 1 - i)
         return _of_floats(b, n, op_type, other, g, i)
@@ -138,6 +139,7 @@ def linear(op_type: str) -> tuple[Rule | None, ...]:
     """
 
     def rule(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
+        """Y = round(y/scale) + zero, y of what codes stand for: as of the operator on floats."""
         own, other = i // 3, 1 - i // 3
         low, high = _range(b, n)
         y = b.value(n.output[0])

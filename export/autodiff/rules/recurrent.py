@@ -55,6 +55,7 @@ def _rule(cell: Callable[[Direction], Gradients], *functions: str) -> Rule:
         for j in active:
             b.accumulate(n.input[j], joined(b, n, j, [part[j]() for part in parts]).name)
 
+    rule.__doc__ = cell.__doc__
     return rule
 
 
