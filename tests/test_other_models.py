@@ -241,7 +241,8 @@ ODD = {
     "the larger of x and x": "y = Max (x, x) z = Tanh (y)",
     "names that are ours": "mul = Mul (x, x) constant = Exp (mul) z = Mul (constant, mul)",
     "nothing joined on": """n = Constant <value = int64[2] {0, 3}> ()
-        e = ConstantOfShape <value = double[1] {1.0}> (n) y = Concat <axis = 0> (x, e) z = Tanh (y)""",
+        e = ConstantOfShape <value = double[1] {1.0}> (n) y = Concat <axis = 0> (x, e)
+        z = Tanh (y)""",
     "If as the result of a branch": """c = Constant <value = bool {1}> () z = If (c)
         <then_branch = a () => (double[3,3] o) {
             o = If (c) <then_branch = b () => (double[3,3] q) { z1 = Mul (x, x) q = Add (z1, x) },
