@@ -16,7 +16,6 @@ Dimension = int | str | None
 
 OWN_DOMAIN = "ortist"
 """The domain of :mod:`ortist.export.operators`; standard operators are in the domain \"\"."""
-_KNOWN_DOMAINS = ("", "ai.onnx", OWN_DOMAIN)
 
 
 class GraphBuilder:
@@ -275,7 +274,7 @@ def with_inner(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
 
 def is_known(node: NodeProto) -> bool:
     """Tell whether an operator is one of ONNX's own, or of ours."""
-    return node.domain in _KNOWN_DOMAINS
+    return node.domain in ("", OWN_DOMAIN)
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:

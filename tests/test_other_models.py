@@ -267,3 +267,28 @@ def test_odd_graphs(body: str, opset: int) -> None:
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7)
     session = onnxruntime.InferenceSession(extended.SerializeToString())
     np.testing.assert_allclose(session.run(["gradient/x"], feeds)[0], gradient, atol=1e-9)
+
+
+def test_the_domain_of_onnx_has_two_names() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["ai.onnx": 18]>
+        g (double[3] x) => (double J) {
+            y = ai.onnx.Mul (x, x)
+            J = ai.onnx.ReduceSum <keepdims = 0> (y)
+        }""")
+    extended = differentiate(model, "J", "x")
+    onnx.checker.check_model(extended, full_check=True)
+    _, gradient = ReferenceEvaluator(extended).run(None, {"x": np.arange(3.0)})
+    np.testing.assert_array_equal(gradient, [0, 2, 4])
+
+
+@pytest.mark.parametrize("op_type", ["RandomNormalLike", "RandomUniformLike"])
+def test_of_what_only_the_shape_is_read_has_no_part_in_the_gradient(op_type: str) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 9, opset_import: ["": 18]>
+        g (float[3] x) => (float J, float[3] r) {{
+            r = {op_type} (x)
+            y = Mul (x, r)
+            J = ReduceSum <keepdims = 0> (y)
+        }}""")
+    session = onnxruntime.InferenceSession(differentiate(model, "J", "x").SerializeToString())
+    _, noise, gradient = session.run(None, {"x": np.ones(3, np.float32)})
+    np.testing.assert_array_equal(gradient, noise)

@@ -39,6 +39,7 @@ def skeleton(model: ModelProto) -> ModelProto:
         del copy.graph.input[:]
         copy.graph.input.extend(inputs)
         copy.ir_version = 4
+    _name_domain(copy)
     known = {value.name for value in copy.graph.input}
     for tensor in model.graph.initializer:
         if not _is_large(tensor):
@@ -48,6 +49,16 @@ def skeleton(model: ModelProto) -> ModelProto:
                 helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
     return copy
+
+
+def _name_domain(model: ModelProto) -> None:
+    """Call ONNX's own domain "", not by its other name, "ai.onnx"."""
+    for holder in (model, *model.functions):
+        for entry in holder.opset_import:
+            entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        for node in with_inner(nodes):
+            node.domain = "" if node.domain == "ai.onnx" else node.domain
 
 
 def restore(copy: ModelProto, model: ModelProto) -> ModelProto:
@@ -91,8 +102,7 @@ def _copy_fields(source: Any, target: Any, skip: str) -> None:
 
 def opset_of(model: ModelProto) -> int:
     """Return the version of ONNX's own operators that a model is written in."""
-    versions = (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    return next(versions, 1)
+    return next((entry.version for entry in model.opset_import if not entry.domain), 1)
 
 
 def modernized(model: ModelProto) -> ModelProto:
