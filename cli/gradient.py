@@ -145,7 +145,12 @@ def _check_place(proto: ModelProto, model: Path, out: Path) -> None:
     """Refuse a folder in which the result would not find weights that are files of their own."""
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-    stored = [tensor for tensor in proto.graph.initializer if uses_external_data(tensor)]
+    from ortist.export.builder import subgraphs, with_inner
+
+    inner = [graph for node in with_inner(proto.graph.node) for graph in subgraphs(node)]
+    tensors = [tensor for graph in (proto.graph, *inner) for tensor in graph.initializer]
+    tensors += [item.t for node in with_inner(proto.graph.node) for item in node.attribute]
+    stored = [tensor for tensor in tensors if uses_external_data(tensor)]
     if stored and model.resolve().parent != out.resolve().parent:
         file = ExternalDataInfo(stored[0]).location
         raise InputError(f"weights are in {file!r}, next to {model}: write OUT there too")

@@ -32,11 +32,13 @@ class GraphBuilder:
         inferred = _inferred(self.model)
         self._types: dict[str, TypeProto.Tensor] = {}
         self.learn(inferred)
-        self._inferred = {n.output[0]: n for n in with_inner(inferred.node) if subgraphs(n)}
+        self._inferred = {_key(n): n for n in with_inner(inferred.node) if subgraphs(n)}
         self.inputs = [value.name for value in self.graph.input]
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         self._producers = {name: node for node in self.graph.node for name in node.output}
         self._names = {*self._types, *self._initializers, *self._producers, *_inner(self.graph)}
+        self._names.discard("")
+        self._node_names = {node.name for node in with_inner(self.graph.node)}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._appended: dict[tuple[str, str, tuple[str, ...], int, str], str] = {}
 
@@ -58,8 +60,8 @@ class GraphBuilder:
         key = (domain, op_type, inputs, outputs, stated)
         if name is None and key in self._appended:
             return self._appended[key]
-        first = self.unused(name or op_type.lower())
-        names = [first, *(f"{first}:{index}" for index in range(1, outputs))]
+        first = self.unused(name or op_type.lower(), outputs)
+        names = _outputs(first, outputs)
         node = helper.make_node(op_type, inputs, names, first, domain=domain, **attributes)
         self.graph.node.append(node)
         self._appended[key] = first
@@ -94,7 +96,7 @@ class GraphBuilder:
         self.model.graph.initializer.extend(graph.initializer)
         self._initializers.update({tensor.name: tensor for tensor in graph.initializer})
         self._producers.update({name: node for node in graph.node for name in node.output})
-        self._inferred.update({n.output[0]: n for n in with_inner(graph.node) if subgraphs(n)})
+        self._inferred.update({_key(n): n for n in with_inner(graph.node) if subgraphs(n)})
 
     @contextmanager
     def branch(self, name: str) -> Iterator[GraphProto]:
@@ -108,7 +110,7 @@ class GraphBuilder:
 
     def inferred(self, node: NodeProto) -> NodeProto:
         """Return a node whose subgraphs have the types of their tensors written down."""
-        inferred: NodeProto = self._inferred.get(node.output[0], node)
+        inferred: NodeProto = self._inferred.get(_key(node), node)
         # Branches may call different things by one name.
         return inferred if inferred.op_type == node.op_type else node
 
@@ -139,12 +141,16 @@ class GraphBuilder:
         self.graph.value_info.append(info)
         self._types[tensor] = info.type.tensor_type
 
-    def unused(self, name: str) -> str:
-        """Return ``name``, with a number appended if a tensor already has that name."""
+    def unused(self, name: str, outputs: int = 1) -> str:
+        """Return ``name``, with a number appended if a tensor or node already has that name.
+
+        With ``outputs`` above 1 those names are unused too that :meth:`op` makes of it.
+        """
         candidate, number = name, 1
-        while candidate in self._names:
+        taken = (self._names, self._node_names)
+        while not all(t.isdisjoint(_outputs(candidate, outputs)) for t in taken):
             candidate, number = f"{name}_{number}", number + 1
-        self._names.add(candidate)
+        self._names.update(_outputs(candidate, outputs))
         return candidate
 
     def constant(self, value: ArrayLike, dtype: Any) -> str:
@@ -224,13 +230,23 @@ class GraphBuilder:
         return self.op("Gather", self.op("Shape", tensor), self.integers(axis))
 
 
+def _key(node: NodeProto) -> str:
+    """Return the name of the first output that a node has."""
+    return next(filter(None, node.output), "")
+
+
+def _outputs(first: str, count: int) -> list[str]:
+    """Return the names of the outputs of a node."""
+    return [first, *(f"{first}:{index}" for index in range(1, count))]
+
+
 _UNINFERRED = ("GroupNormalization", "MeanVarianceNormalization")
 """What ONNX infers no type for: it is that of the first input, as of InstanceNormalization."""
 
 
 def _inferred(model: ModelProto) -> GraphProto:
     """Return the graph with the types of its tensors written down."""
-    nodes = [node for node in model.graph.node if node.op_type in _UNINFERRED]
+    nodes = [node for node in with_inner(model.graph.node) if node.op_type in _UNINFERRED]
     op_types = [node.op_type for node in nodes]
     for node in nodes:
         node.op_type = "InstanceNormalization"
@@ -250,9 +266,8 @@ def reads(node: NodeProto) -> list[str]:
 
 
 def _inner(graph: GraphProto) -> Iterator[str]:
-    """Yield the names of all nodes, and of what nodes in subgraphs compute and store."""
+    """Yield the names of what nodes in subgraphs compute and store."""
     for node in with_inner(graph.node):
-        yield node.name
         for inner in subgraphs(node):
             yield from (tensor.name for tensor in inner.initializer)
             yield from (name for child in inner.node for name in child.output)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import onnx
-from onnx import ModelProto, helper
+from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
 from ortist.export.autodiff.backward import Backward
 from ortist.export.autodiff.errors import DifferentiationError, Obstacle
@@ -175,6 +175,9 @@ def _derived(
     titles = _titles(wrt, "gradient")
     builder = with_bodies(modernized(skeleton(model)), RULES, titles, outputs, ends)
     _check(builder, outputs, list(titles), ends.held)
+    for title in titles.values():
+        _check_unused(builder, title)
+        builder.unused(title)  # by what is appended from here on
     given = cotangents(builder)
     backward = Backward(builder, RULES, given, titles, ends)
     nodes = list(builder.graph.node)
@@ -190,8 +193,22 @@ def _derived(
                 raise DifferentiationError(f"{named} does not depend on {name!r}")
             cotangent = backward.cotangent_or_zeros(name)
         _add_output(builder, title, cotangent, name)
+    inputs = list(builder.graph.input)
     prune(builder.model)
-    return restore(expand(builder.model) if expanded else builder.model, model)
+    result = builder.model
+    if expanded:
+        result = expand(builder.model)
+        _keep_inputs(result.graph, inputs, {tensor.name for tensor in model.graph.initializer})
+    return restore(result, model)
+
+
+def _keep_inputs(
+    graph: GraphProto, inputs: Sequence[ValueInfoProto], stored: Collection[str]
+) -> None:
+    """Give a graph all its inputs again, those that nothing reads too: who runs it gives them."""
+    read = {value.name for value in graph.input}
+    del graph.input[:]
+    graph.input.extend(v for v in inputs if v.name in read or v.name not in stored)
 
 
 def _check(
@@ -216,8 +233,7 @@ def _check(
 
 
 def _add_output(builder: GraphBuilder, name: str, cotangent: str, like: str) -> None:
-    _check_unused(builder, name)
-    builder.op("Identity", cotangent, name=name)
+    builder.call(cotangent, name)
     shape = builder.shape(like)
     builder.graph.output.append(
         helper.make_tensor_value_info(name, builder.element_type(like), shape)

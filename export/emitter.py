@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from onnx import helper
+from typing import Any
+
+from onnx import TensorProto, helper
 
 from ortist.export.builder import Dimension, GraphBuilder
 
@@ -69,14 +71,23 @@ class Emitter:
         """Return zeros in the shape of ``like`` with ``values`` added at flat ``positions``."""
         flat = self.builder.integers(-1)
         size = self.op("Reshape", self.op("Size", like), flat)
-        summed = self.op(
-            "ScatterElements",
-            self.zeros(size, like),
-            self.op("Reshape", positions, flat),
-            self.op("Reshape", values, flat),
-            reduction="add",
-        )
-        return self.reshape_like(summed, like)
+        places, added = (self.op("Reshape", tensor, flat) for tensor in (positions, values))
+        return self.reshape_like(self.added(size, places, added, like), like)
+
+    def added(self, shape: str, places: str, values: str, like: str, axis: int = 0) -> str:
+        """Return zeros of a shape with ``values`` added at ``places`` along an axis.
+
+        In float32 for what is narrower, which ONNX Runtime does not add so.
+        """
+        kind = self.kind(like)
+        along: dict[str, Any] = {"axis": axis} if axis else {}
+        is_narrow = kind in (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+        if is_narrow:
+            values = self.op("Cast", values, to=TensorProto.FLOAT)
+        zero = helper.make_tensor("zero", TensorProto.FLOAT if is_narrow else kind, [1], [0.0])
+        zeros = self.op("ConstantOfShape", shape, value=zero)
+        summed = self.op("ScatterElements", zeros, places, values, **along, reduction="add")
+        return self.op("Cast", summed, to=kind) if is_narrow else summed
 
     def positions(self, tensor: str) -> str:
         """Return the flat position of each element of ``tensor``, int64 in its shape."""

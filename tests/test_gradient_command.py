@@ -23,6 +23,9 @@ model (float[n,3] x, int64[n] ids) => (float[n,2] y, float[n] z)
 }"""
 
 
+IDS = np.zeros(1, np.int64)
+
+
 def ortist(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, ["gradient", *map(str, arguments)])
 
@@ -42,7 +45,7 @@ def test_a_model_gets_gradients_for_its_inputs(model: Path, tmp_path: Path) -> N
     assert "converted from opset 11 to 18" in result.output
     assert "y, z, gradient/x" in result.output
     x = np.ones((1, 3), np.float32)
-    (gradient,) = onnxruntime.InferenceSession(out).run(["gradient/x"], {"x": x})
+    (gradient,) = onnxruntime.InferenceSession(out).run(["gradient/x"], {"x": x, "ids": IDS})
     w = np.array([[1, 2], [3, 4], [5, 6]])
     np.testing.assert_allclose(gradient, (1 - np.tanh(x @ w) ** 2) @ w.T, atol=1e-6)
 
@@ -52,7 +55,7 @@ def test_weights_and_cotangents(model: Path, tmp_path: Path) -> None:
     options = ("--vjp", "--output", "y", "--output", "z", "--wrt", "w", "--wrt", "x")
     assert ortist(model, *options, "-o", out).exit_code == 0
     made = onnx.load(out)
-    assert [v.name for v in made.graph.input] == ["x", "cotangent/y", "cotangent/z"]
+    assert [v.name for v in made.graph.input] == ["x", "ids", "cotangent/y", "cotangent/z"]
     assert [v.name for v in made.graph.output] == ["y", "z", "gradient/w", "gradient/x"]
 
 
@@ -118,4 +121,5 @@ def test_weights_outside_need_the_same_folder(tmp_path: Path) -> None:
     assert "weights are in 'w.bin'" in str(result.exception)
     assert ortist(model, "--output", "z", "-o", tmp_path / "o.onnx").exit_code == 0
     session = onnxruntime.InferenceSession(tmp_path / "o.onnx")
-    assert session.run(["gradient/x"], {"x": np.ones((2, 3), np.float32)})[0].shape == (2, 3)
+    feeds = {"x": np.ones((1, 3), np.float32), "ids": IDS}
+    assert session.run(["gradient/x"], feeds)[0].shape == (1, 3)

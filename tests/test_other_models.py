@@ -292,3 +292,103 @@ def test_of_what_only_the_shape_is_read_has_no_part_in_the_gradient(op_type: str
     session = onnxruntime.InferenceSession(differentiate(model, "J", "x").SerializeToString())
     _, noise, gradient = session.run(None, {"x": np.ones(3, np.float32)})
     np.testing.assert_array_equal(gradient, noise)
+
+
+FOUND = {
+    "indices past the start": """i = Constant <value_ints = [-1, 0]> ()
+        a = Gather (x, i) z = Mul (a, a)""",
+    "starts of int32": """s = Constant <value = int32[2] {-2, -1}> ()
+        e = Constant <value = int32[2] {9, 5}> () at = Constant <value = int32[2] {-1, 0}> ()
+        y = Slice (x, s, e, at) z = Mul (y, y)""",
+    "einsum of a size of 1": """r = Constant <value_ints = [0]> ()
+        m = ReduceMean (x, r) y = Einsum <equation = "ij,ij->ij"> (m, x) z = Mul (y, y)""",
+}
+
+
+@pytest.mark.parametrize("body", FOUND.values(), ids=FOUND)
+def test_what_was_once_wrong(body: str) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": 18]>
+        g (double[3,3] x) => (double J) {{ {body} J = ReduceSum <keepdims = 0> (z) }}""")
+    extended = differentiate(model, "J", "x")
+    onnx.checker.check_model(extended, full_check=True)
+    feeds = {"x": reals(3, 3)}
+    (gradient,) = ReferenceEvaluator(extended).run(["gradient/x"], feeds)
+    np.testing.assert_allclose(gradient, central_differences(model, feeds, "x"), atol=1e-7)
+    session = onnxruntime.InferenceSession(extended.SerializeToString())
+    np.testing.assert_allclose(session.run(["gradient/x"], feeds)[0], gradient, atol=1e-9)
+
+
+def test_old_pictures_are_sampled_as_they_were() -> None:
+    """Upsample and the first Resize knew one grid only; the converter leaves out which."""
+    for operator in ("Upsample", "Resize"):
+        old = onnx.parser.parse_model(f"""<ir_version: 5, opset_import: ["": 10]>
+            g (float[1,1,2,3] x) => (float[1,1,a,b] y) <float[4] s = {{1, 1, 2, 2}}> {{
+                y = {operator} <mode = "linear"> (x, s)
+            }}""")
+        if operator == "Upsample":
+            old.opset_import[0].version = 9
+        x = reals(1, 1, 2, 3).astype(np.float32)
+        (before,) = onnxruntime.InferenceSession(old.SerializeToString()).run(None, {"x": x})
+        session = onnxruntime.InferenceSession(differentiate(old, "y", "x").SerializeToString())
+        after, gradient = session.run(None, {"x": x})
+        np.testing.assert_allclose(after, before, atol=1e-6)
+        np.testing.assert_allclose((gradient * x).sum(), before.sum(), rtol=1e-5)
+
+
+BRANCH = """<ir_version: 9, opset_import: ["": 18]> g (double[3] x, bool c) => (double J) {
+    z = If (c) <then_branch = t () => (double[3] o) { u = %s o = Mul (u, x) },
+                else_branch = e () => (double[3] o) { o = Neg (x) }>
+    J = ReduceSum <keepdims = 0> (z)
+}"""
+
+
+def test_tensors_of_branches_can_be_held() -> None:
+    model = onnx.parser.parse_model(BRANCH % "Exp (x)")
+    extended = differentiate(model, "J", "x", held=["u"])
+    x = reals(3)
+    _, gradient = ReferenceEvaluator(extended).run(None, {"x": x, "c": np.array(True)})
+    np.testing.assert_allclose(gradient, np.exp(x))
+
+
+def test_the_transpose_in_a_gram_matrix_can_be_held() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+        g (double[2,2] x) => (double J) {
+            t = Transpose <perm = [1, 0]> (x)
+            y = MatMul (x, t)
+            J = ReduceSum <keepdims = 0> (y)
+        }""")
+    x = reals(2, 2)
+    _, gradient = ReferenceEvaluator(differentiate(model, "J", "x", held=["t"])).run(None, {"x": x})
+    np.testing.assert_allclose(gradient, np.ones((2, 2)) @ x)
+
+
+def test_what_a_branch_draws_at_random_is_not_drawn_again() -> None:
+    model = onnx.parser.parse_model(BRANCH % "RandomNormalLike (x)")
+    with pytest.raises(DifferentiationError, match="RandomNormalLike in a branch"):
+        differentiate(model, "J", "x")
+
+
+def test_all_inputs_stay_and_titles_are_free() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+        g (double[3] x, double[3] u) => (double J) {
+            y = Mul (x, x)
+            J = ReduceSum <keepdims = 0> (y)
+        }""")
+    model.graph.node[0].name = "gradient/x"
+    assert [v.name for v in differentiate(model, "J", "x").graph.input] == ["x", "u"]
+    extended = vjp(model, "J", {"x": "mul"})
+    assert [v.name for v in extended.graph.input] == ["x", "u", "cotangent/J"]
+    onnx.checker.check_model(extended, full_check=True)
+
+
+@pytest.mark.parametrize("body", ["Gather <axis = 1> (x, i)", "GatherElements (x, e)"])
+def test_half_precision_is_added_up_by_the_runtime(body: str) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 9, opset_import: ["": 18]>
+        g (float16[2,3] x, int64[3] i, int64[2,3] e) => (float16[a,b] y) {{ y = {body} }}""")
+    session = onnxruntime.InferenceSession(differentiate(model, "y", "x").SerializeToString())
+    places = np.array([2, 0, 2])
+    feeds = {"x": np.ones((2, 3), np.float16), "i": places, "e": np.zeros((2, 3), np.int64)}
+    (gradient,) = session.run(["gradient/x"], feeds)
+    assert gradient.dtype == np.float16
+    expected = [[1, 0, 2]] * 2 if body.startswith("Gather ") else [[2, 2, 2], [0, 0, 0]]
+    np.testing.assert_array_equal(gradient, expected)

@@ -58,7 +58,7 @@ class Backward(Emitter):
                 way is collected in :attr:`obstacles`: all of it, not the first only.
         """
         path = nodes_between(self.builder, nodes, self.wrt, self._cotangents, self.ends)
-        outputs = {name for node in path for name in node.output}
+        outputs = {name for node in path for name in node.output if name}
         self.active = outputs.difference(self.ends.held).union(self.wrt)
         for node in reversed(path):
             if any(self.has_cotangent(name) for name in node.output):

@@ -99,4 +99,4 @@ def inlined(model: ModelProto) -> ModelProto:
             for item in function.attribute_proto if function else ():
                 if item.name not in stated:
                     node.attribute.append(item)
-    return inline_local_functions(copy)
+    return inline_local_functions(copy, convert_version=True)

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from onnx import GraphProto, NodeProto, helper
 
 from ortist.export.autodiff.backward import Backward
-from ortist.export.builder import attributes, reads, subgraphs
+from ortist.export.autodiff.paths import Ends
+from ortist.export.builder import attributes, reads, subgraphs, with_inner
+
+_DRAWN = ("Bernoulli", "Multinomial")
 
 
 def choose(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
@@ -24,8 +27,7 @@ def choose(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
     results = [b.builder.unused(f"if/{name}") for name in captured]
     node = helper.make_node("If", [n.input[0]], results, b.builder.unused("if"))
     for key in ("then_branch", "else_branch"):
-        cotangents = dict(zip(n.output, map(given.get, n.output), strict=True))
-        graph = _branch(b, branches[key], list(cotangents.values()), captured)
+        graph = _branch(b, branches[key], [given.get(name) for name in n.output], captured)
         node.attribute.append(helper.make_attribute(key, graph))
     b.builder.graph.node.append(node)
     for tensor, result in zip(captured, results, strict=True):
@@ -37,15 +39,20 @@ def _branch(
     b: Backward, graph: GraphProto, given: list[str | None], captured: list[str]
 ) -> GraphProto:
     """Return a branch that computes the cotangents of ``captured`` from those of its outputs."""
-    inner = _renamed(graph, {name: b.builder.unused(name) for name in _own_names(graph)})
+    if drawn := [node.op_type for node in with_inner(graph.node) if _is_drawn(node)]:
+        raise NotImplementedError(f"{drawn[0]} in a branch, which would be drawn again")
+    names = {name: b.builder.unused(name) for name in _own_names(graph)}
+    inner = _renamed(graph, names)
+    held = [names.get(name, name) for name in b.ends.held]
+    ends = Ends(held, b.ends.straight_through)
     outputs = [value.name for value in inner.output]
     with b.builder.branch(graph.name) as result:
         b.builder.adopt(inner)
-        backward = Backward(b.builder, b.rules, {}, captured, b.ends)
+        backward = Backward(b.builder, b.rules, {}, captured, ends)
         for name, cotangent in zip(outputs, given, strict=True):
             if cotangent is not None:
                 backward.accumulate(name, cotangent)
-        backward.sweep(inner.node)
+        backward.sweep(list(b.builder.graph.node))
         b.obstacles += backward.obstacles
         for tensor in captured:
             # A branch may hand on what was computed outside it: its outputs need a node.
@@ -54,6 +61,12 @@ def _branch(
             info = helper.make_tensor_value_info(output, b.kind(tensor), b.builder.shape(tensor))
             result.output.append(info)
     return result
+
+
+def _is_drawn(node: NodeProto) -> bool:
+    """Tell whether a node may give something else each time."""
+    trains = node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] != ""
+    return trains or node.op_type.startswith("Random") or node.op_type in _DRAWN
 
 
 def _own_names(graph: GraphProto) -> list[str]:

@@ -60,7 +60,7 @@ def nodes_between(
     path: list[NodeProto] = []
     for node in reversed(downstream):
         if needed.intersection(node.output):
-            needed.update(reads(node))
+            needed.update(filter(None, reads(node)))
             path.append(node)
     return path[::-1]
 

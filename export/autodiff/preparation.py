@@ -21,6 +21,10 @@ OLDEST_OPSET = 7
 _LARGE = 16384
 """Elements above which no rule needs the values of an initializer."""
 
+_OPSET_OF_GRIDS = 11
+_OLD_GRID = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+"""How Resize and Upsample sampled before that opset, which the converter leaves out."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -125,6 +129,13 @@ def modernized(model: ModelProto) -> ModelProto:
         raise DifferentiationError(
             f"opset {opset} cannot be converted to {OPSET}: {reason}"
         ) from error
+    if opset < _OPSET_OF_GRIDS:
+        for node in with_inner(converted.graph.node):
+            if node.op_type == "Resize":
+                stated = {item.name for item in node.attribute}
+                for name, value in _OLD_GRID.items():
+                    if name not in stated:
+                        node.attribute.append(helper.make_attribute(name, value))
     converted.ir_version = max(converted.ir_version, 8)  # the first that has opset 16 and newer
     _log.info("the model is converted from opset %d to %d", opset, OPSET)
     return converted

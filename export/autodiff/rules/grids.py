@@ -55,8 +55,7 @@ def grid_sample_input(b: Backward, n: NodeProto, g: str, i: int) -> str:
     values = shares.op("Reshape", integers(0, 0, -1))
     single = _places(b, n, axes).op("Reshape", integers(0, 1, -1))
     places = single.op("Expand", values.shape()).name
-    zeros = b.zeros(b.op("Shape", flat(b, x)), x)
-    added = b.op("ScatterElements", zeros, places, values.name, axis=2, reduction="add")
+    added = b.added(b.op("Shape", flat(b, x)), places, values.name, x, axis=2)
     return b.reshape_like(added, x)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from ortist.export.autodiff.backward import Backward
@@ -101,9 +104,12 @@ def cut(b: Backward, n: NodeProto, g: str, i: int) -> str:
 
 def _between(b: Backward, x: str, g: str, start: str, axes: str) -> str:
     """Return g between zeros along axes (all if ""), from positions that may count from the end."""
-    outer, inner = b.op("Shape", x), b.op("Shape", g)
     if axes:
-        outer, inner = (b.op("Gather", sizes, axes) for sizes in (outer, inner))
+        axes = b.op("Cast", axes, to=TensorProto.INT64)
+    else:
+        first, step = (b.builder.constant(value, "int64") for value in (0, 1))
+        axes = b.op("Range", first, b.op("Size", start), step)
+    outer, inner = (b.op("Gather", b.op("Shape", name), axes) for name in (x, g))
     zero = b.builder.integers(0)
     counted = b.op("Where", b.op("Less", start, zero), b.op("Add", start, outer), start)
     before = b.op("Min", b.op("Max", counted, zero), outer)
@@ -124,7 +130,7 @@ def gather(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = slices of x along an axis: g added to zeros where its slices were taken."""
     x, indices = n.input
     axis, known = attribute(n, "axis", 0), b.builder.value_of(indices)
-    if known is not None and known.size and (np.diff(known.flat) == 1).all() and known.ndim < 2:
+    if known is not None and known.ndim < 2 and _is_run(known.ravel()):
         axes = b.builder.integers(axis)
         slices = g if known.ndim else b.op("Unsqueeze", g, axes)
         return _between(b, x, slices, b.builder.integers(int(known.flat[0])), axes)
@@ -137,8 +143,13 @@ def gather(b: Backward, n: NodeProto, g: str, i: int) -> str:
     # By elements: what ScatterND adds to one place in ONNX Runtime may get lost between threads.
     column = b.op("Reshape", indices, b.builder.integers(-1, *[1] * (len(shape) - axis - 1)))
     places = b.op("Expand", column, b.op("Shape", slices))
-    zeros = b.zeros(b.op("Shape", x), x)
-    return b.op("ScatterElements", zeros, places, slices, axis=axis, reduction="add")
+    return b.added(b.op("Shape", x), places, slices, x, axis=axis)
+
+
+def _is_run(indices: NDArray[Any]) -> bool:
+    """Tell whether indices follow one another, without passing from the end to the start."""
+    is_run = indices.size > 0 and (np.diff(indices) == 1).all()
+    return bool(is_run and (indices[0] >= 0 or indices[-1] < 0))
 
 
 _GATHERS = {"ScatterElements": "GatherElements", "ScatterND": "GatherND"}

@@ -51,6 +51,7 @@ def _is_own_transpose(b: Backward, left: str, right: str) -> bool:
         and len(b.builder.shape(left) or ()) == 2
         and list(attribute(producer, "perm", [1, 0])) == [1, 0]
         and right not in b.wrt
+        and right not in b.ends.held
     )
 
 
@@ -102,6 +103,9 @@ def einsum(b: Backward, n: NodeProto, g: str, i: int) -> str:
         equation = f"{''.join(own)}->{''.join(wanted)}"
         diagonal = b.op("Einsum", diagonal, equation=equation)
     spread = _spread(b, product, diagonal, wanted, known)
+    sizes = b.builder.shape(x) or [None]
+    if "..." in own or not all(isinstance(size, int) and size != 1 for size in sizes):
+        spread = b.sum_to(spread, diagonal)  # what has a size of 1 may have been broadcast
     return spread if len(wanted) == len(own) else b.scatter(diagonal, spread, x)
 
 
@@ -115,7 +119,7 @@ def _spread(b: Backward, product: str, like: str, wanted: list[str], known: set[
     if missing:
         product = b.op("Unsqueeze", product, b.builder.integers(*missing))
         return b.op("Expand", product, b.op("Shape", like))
-    return b.sum_to(product, like) if "..." in wanted else product
+    return product
 
 
 def _terms(equation: str) -> tuple[list[list[str]], list[str]]:
