@@ -69,6 +69,8 @@ def gradient(
     if listed == (out is not None):
         raise InputError("give either -o OUT or --list")
     if out is not None:
+        if out.exists() and model.exists() and out.samefile(model):
+            raise InputError(f"{out} is the model itself: give the result another name")
         check_writable(out, force)
     proto = _load(model)
     outputs = output or [_only_output(proto.graph)]
@@ -93,7 +95,9 @@ def gradient(
     for domain in set(before) & set(after):
         if before[domain] != after[domain]:
             print_line(f"converted from opset {before[domain]} to {after[domain]}")
-    print_line(f"{out}: {', '.join(value.name for value in made.graph.output)}")
+    stored = {tensor.name for tensor in made.graph.initializer}
+    inputs = _listed([value.name for value in made.graph.input if value.name not in stored])
+    print_line(f"{out}: from {inputs} to {_listed([value.name for value in made.graph.output])}")
 
 
 def _load(path: Path) -> ModelProto:
@@ -114,7 +118,7 @@ def _load(path: Path) -> ModelProto:
 def _only_output(graph: GraphProto) -> str:
     names: list[str] = [value.name for value in graph.output]
     if len(names) != 1:
-        raise InputError(f"the model has several outputs, give one by --output: {_listed(names)}")
+        raise InputError(f"the model has several outputs, choose by --output: {_listed(names)}")
     return names[0]
 
 

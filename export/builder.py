@@ -203,6 +203,10 @@ class GraphBuilder:
         """Tell whether the graph has a tensor of that name."""
         return tensor in self._names
 
+    def names(self) -> list[str]:
+        """Return the names of all tensors."""
+        return sorted(self._names)
+
     def element_type(self, tensor: str) -> int:
         """Return the ONNX element type of ``tensor``, ``TensorProto.UNDEFINED`` if not inferred."""
         if tensor in self._initializers:

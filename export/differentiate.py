@@ -6,10 +6,11 @@ gradient of one of them; any runtime that can run the old model can run the new 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import onnx
-from onnx import GraphProto, ModelProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from ortist.export.autodiff.backward import Backward
 from ortist.export.autodiff.errors import DifferentiationError, Obstacle
@@ -59,7 +60,8 @@ def differentiate(
 
     Returns:
         The model with one more output for each name in ``wrt``, of the same element type and
-        shape. Nodes that no output needs are left out. External data stays where it is.
+        shape; ``output`` is one too. Nodes that no output needs are left out. External data stays
+        where it is.
 
     Raises:
         DifferentiationError: for operators without a rule, or used in a way that their rule does
@@ -184,13 +186,16 @@ def _derived(
     backward.sweep(nodes)
     if backward.obstacles:
         raise DifferentiationError.of(backward.obstacles)
+    if expanded:
+        _show(builder, outputs)
     for name, title in titles.items():
         cotangent = backward.cotangent(name)
         if cotangent is None:
             # What has a derivative of 0 everywhere, as Floor, contributes nothing.
             if not nodes_between(builder, nodes, [name], given, ends):
                 named = ", ".join(map(repr, given))
-                raise DifferentiationError(f"{named} does not depend on {name!r}")
+                but = f" but through {', '.join(map(repr, ends.held))}" if ends.held else ""
+                raise DifferentiationError(f"{named} does not depend on {name!r}{but}")
             cotangent = backward.cotangent_or_zeros(name)
         _add_output(builder, title, cotangent, name)
     inputs = list(builder.graph.input)
@@ -200,6 +205,15 @@ def _derived(
         result = expand(builder.model)
         _keep_inputs(result.graph, inputs, {tensor.name for tensor in model.graph.initializer})
     return restore(result, model)
+
+
+def _show(builder: GraphBuilder, outputs: Sequence[str]) -> None:
+    """Make outputs of the tensors that are differentiated: their values are wanted too."""
+    known = {value.name for value in (*builder.graph.output, *builder.graph.input)}
+    for name in outputs:
+        if name not in known:
+            kind, shape = builder.element_type(name), builder.shape(name)
+            builder.graph.output.append(helper.make_tensor_value_info(name, kind, shape))
 
 
 def _keep_inputs(
@@ -219,17 +233,27 @@ def _check(
             raise DifferentiationError(f"{label} names no tensor")
     for name in (*outputs, *wrt, *held):
         if not builder.knows(name):
-            graph = builder.graph
-            inputs, results = (
-                ", ".join(value.name for value in values) for values in (graph.input, graph.output)
-            )
-            raise DifferentiationError(
-                f"the graph has no tensor {name!r}; its inputs are {inputs}, its outputs {results}"
-            )
+            raise DifferentiationError(f"the graph has no tensor {name!r}; {_near(builder, name)}")
     for name in (*outputs, *wrt):
+        if builder.element_type(name) == TensorProto.UNDEFINED:
+            raise DifferentiationError(
+                f"tensor {name!r} has no type that can be inferred, or is inside a branch"
+            )
         if builder.element_type(name) not in FLOATS:
             kind = onnx.TensorProto.DataType.Name(builder.element_type(name))
             raise DifferentiationError(f"tensor {name!r} is {kind}, not floating point")
+
+
+def _near(builder: GraphBuilder, name: str) -> str:
+    """Say what a name that the graph does not have may have been meant for."""
+    similar = difflib.get_close_matches(name, builder.names(), 3)
+    if similar:
+        return f"similar are {', '.join(similar)}"
+    graph = builder.graph
+    inputs, outputs = (
+        ", ".join(value.name for value in values) for values in (graph.input, graph.output)
+    )
+    return f"its inputs are {inputs}, its outputs {outputs}"
 
 
 def _add_output(builder: GraphBuilder, name: str, cotangent: str, like: str) -> None:

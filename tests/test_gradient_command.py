@@ -43,7 +43,7 @@ def test_a_model_gets_gradients_for_its_inputs(model: Path, tmp_path: Path) -> N
     result = ortist(model, "--output", "z", "-o", out)
     assert result.exit_code == 0, result.output
     assert "converted from opset 11 to 18" in result.output
-    assert "y, z, gradient/x" in result.output
+    assert "from x, ids to y, z, gradient/x" in result.output
     x = np.ones((1, 3), np.float32)
     (gradient,) = onnxruntime.InferenceSession(out).run(["gradient/x"], {"x": x, "ids": IDS})
     w = np.array([[1, 2], [3, 4], [5, 6]])
@@ -74,12 +74,12 @@ def test_what_stands_in_the_way_is_listed(model: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["model.onnx", "--output", "z"], "give either -o OUT or --list"),
-        (["model.onnx", "-o", "o.onnx"], "several outputs, give one by --output: y, z"),
+        (["model.onnx", "-o", "o.onnx"], "several outputs, choose by --output: y, z"),
         (["model.onnx", "--output", "d", "-o", "o.onnx"], "Det node 'strange'"),
         (["model.onnx", "--output", "q", "-o", "o.onnx"], "no tensor 'q'; its inputs are x, ids"),
         (["model.onnx", "--output", "z", "--wrt", "ids", "-o", "o.onnx"], "'ids' is INT64"),
         (["model.onnx", "--output", "y", "--output", "z", "-o", "o.onnx"], "add --vjp"),
-        (["model.onnx", "--output", "z", "-o", "model.onnx"], "exists"),
+        (["model.onnx", "--output", "z", "-o", "model.onnx"], "is the model itself"),
         (["model.onnx", "--output", "z", "-o", "none/o.onnx"], "no directory"),
         (["absent.onnx", "--list"], "No such file"),
         (["text.onnx", "--list"], "is no ONNX model"),
