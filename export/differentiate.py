@@ -257,7 +257,8 @@ def _near(builder: GraphBuilder, name: str) -> str:
 
 
 def _add_output(builder: GraphBuilder, name: str, cotangent: str, like: str) -> None:
-    builder.call(cotangent, name)
+    # With its domain written out, as builder.op does.
+    builder.graph.node.append(helper.make_node("Identity", [cotangent], [name], name, domain=""))
     shape = builder.shape(like)
     builder.graph.output.append(
         helper.make_tensor_value_info(name, builder.element_type(like), shape)

@@ -7,7 +7,14 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from onnx import ModelProto, TensorProto, helper, version_converter
+from onnx import (
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    TensorProto,
+    helper,
+    version_converter,
+)
 
 from ortist.export.autodiff import bodies
 from ortist.export.autodiff.backward import Rules
@@ -59,10 +66,16 @@ def _name_domain(model: ModelProto) -> None:
     """Call ONNX's own domain "", not by its other name, "ai.onnx"."""
     for holder in (model, *model.functions):
         for entry in holder.opset_import:
-            entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
+            _clear(entry)
     for nodes in (model.graph.node, *(function.node for function in model.functions)):
         for node in with_inner(nodes):
-            node.domain = "" if node.domain == "ai.onnx" else node.domain
+            _clear(node)
+
+
+def _clear(named: NodeProto | OperatorSetIdProto) -> None:
+    # What is not changed is not touched: set to "", a field is written to the file.
+    if named.domain == "ai.onnx":
+        named.domain = ""
 
 
 def restore(copy: ModelProto, model: ModelProto) -> ModelProto:
