@@ -36,7 +36,7 @@ class GraphBuilder:
         self.inputs = [value.name for value in self.graph.input]
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         self._producers = {name: node for node in self.graph.node for name in node.output}
-        self._names = {*self._types, *self._initializers, *self._producers, *_inner(self.graph)}
+        self._names = {*self._types, *own_names(self.graph)}
         self._names.discard("")
         self._node_names = {node.name for node in with_inner(self.graph.node)}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -167,6 +167,11 @@ class GraphBuilder:
         """Return an int64 vector constant, for shapes, axes and the like."""
         return self.constant(values, np.int64)
 
+    def numbers(self, count: str) -> str:
+        """Return 0, 1, ... below a count, which is a scalar; all int64."""
+        zero, one = (self.constant(value, np.int64) for value in (0, 1))
+        return self.op("Range", zero, count, one)
+
     def count(self, sizes: str) -> str:
         """Return sizes, integers, as float32, to divide by."""
         return self.op("Cast", sizes, to=TensorProto.FLOAT)
@@ -269,12 +274,13 @@ def reads(node: NodeProto) -> list[str]:
     return names
 
 
-def _inner(graph: GraphProto) -> Iterator[str]:
-    """Yield the names of what nodes in subgraphs compute and store."""
-    for node in with_inner(graph.node):
+def own_names(graph: GraphProto) -> Iterator[str]:
+    """Yield the names of the tensors that a graph and its subgraphs compute or store."""
+    yield from (tensor.name for tensor in graph.initializer)
+    for node in graph.node:
+        yield from filter(None, node.output)
         for inner in subgraphs(node):
-            yield from (tensor.name for tensor in inner.initializer)
-            yield from (name for child in inner.node for name in child.output)
+            yield from own_names(inner)
 
 
 def subgraphs(node: NodeProto) -> list[GraphProto]:

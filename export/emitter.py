@@ -91,8 +91,7 @@ class Emitter:
 
     def positions(self, tensor: str) -> str:
         """Return the flat position of each element of ``tensor``, int64 in its shape."""
-        zero, one = (self.builder.constant(value, "int64") for value in (0, 1))
-        return self.reshape_like(self.op("Range", zero, self.op("Size", tensor), one), tensor)
+        return self.reshape_like(self.builder.numbers(self.op("Size", tensor)), tensor)
 
     def pad_end(self, tensor: str, like: str) -> str:
         """Return ``tensor`` with zeros appended along each axis up to the shape of ``like``."""

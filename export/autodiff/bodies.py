@@ -87,16 +87,15 @@ def _type(builder: GraphBuilder, tensor: str) -> TypeProto:
 def inlined(model: ModelProto) -> ModelProto:
     """Return the model with calls of its functions replaced by their bodies.
 
-    Default values of attributes are written into the calls first: the inliner knows none.
+    Default values of attributes are written into the calls of ``model`` first: the inliner knows
+    none.
     """
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    functions = {(function.domain, function.name): function for function in copy.functions}
-    for nodes in (copy.graph.node, *(function.node for function in copy.functions)):
+    functions = {(function.domain, function.name): function for function in model.functions}
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
         for node in with_inner(nodes):
             function = functions.get((node.domain, node.op_type))
             stated = {item.name for item in node.attribute}
             for item in function.attribute_proto if function else ():
                 if item.name not in stated:
                     node.attribute.append(item)
-    return inline_local_functions(copy, convert_version=True)
+    return inline_local_functions(model, convert_version=True)

@@ -8,7 +8,7 @@ from onnx import GraphProto, NodeProto, helper
 
 from ortist.export.autodiff.backward import Backward
 from ortist.export.autodiff.paths import Ends
-from ortist.export.builder import attributes, reads, subgraphs, with_inner
+from ortist.export.builder import attributes, own_names, reads, subgraphs, with_inner
 
 _DRAWN = ("Bernoulli", "Multinomial")
 
@@ -41,7 +41,7 @@ def _branch(
     """Return a branch that computes the cotangents of ``captured`` from those of its outputs."""
     if drawn := [node.op_type for node in with_inner(graph.node) if _is_drawn(node)]:
         raise NotImplementedError(f"{drawn[0]} in a branch, which would be drawn again")
-    names = {name: b.builder.unused(name) for name in _own_names(graph)}
+    names = {name: b.builder.unused(name) for name in own_names(graph)}
     inner = _renamed(graph, names)
     held = [names.get(name, name) for name in b.ends.held]
     ends = Ends(held, b.ends.straight_through)
@@ -67,15 +67,6 @@ def _is_drawn(node: NodeProto) -> bool:
     """Tell whether a node may give something else each time."""
     trains = node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] != ""
     return trains or node.op_type.startswith("Random") or node.op_type in _DRAWN
-
-
-def _own_names(graph: GraphProto) -> list[str]:
-    """Return the names of the tensors that a subgraph, not what it reads, computes or stores."""
-    names = [tensor.name for tensor in graph.initializer]
-    for node in graph.node:
-        names += [name for name in node.output if name]
-        names += [name for inner in subgraphs(node) for name in _own_names(inner)]
-    return names
 
 
 def _renamed(graph: GraphProto, names: Mapping[str, str]) -> GraphProto:

@@ -61,7 +61,7 @@ class Direction:
     @cached_property
     def h(self) -> Value:
         """The states after each step."""
-        states = _all_states(self.b, self.node)
+        states = self.b.further_output(self.node, Y)
         return self._ordered(self._part(states, 2 if self._layout else 1))
 
     @cached_property
@@ -195,9 +195,10 @@ class Direction:
         """Whether each sequence has each step, (steps, batch, 1), if they differ."""
         if self._lengths is None:
             return None
-        zero, one = (self._lengths.constant(value) for value in (0, 1))
+        builder = self.b.builder
         count = self.b.op("Squeeze", self.b.op("Shape", self.x.name, start=0, end=1))
-        steps = zero.op("Range", count, one).op("Unsqueeze", self.b.builder.integers(1))
+        numbers = Value(builder, builder.numbers(count), TensorProto.INT64)
+        steps = numbers.op("Unsqueeze", builder.integers(1))
         return (steps < self._lengths).op("Unsqueeze", self.b.builder.integers(2))
 
 
@@ -233,14 +234,3 @@ def several(first: Value, count: int) -> list[Value]:
 
 def _axis_of_directions(n: NodeProto, i: int) -> int:
     return int(attribute(n, "layout", 0)) if i in (H0, C0) else 0
-
-
-def _all_states(b: Backward, n: NodeProto) -> str:
-    """Return the output Y of a node, which is added if it is not there."""
-    if not n.output[Y]:
-        # In the graph may be a copy of the node.
-        same = [node for node in b.builder.graph.node if node.output == n.output]
-        name = b.builder.unused(f"states/{n.name or next(filter(None, n.output))}")
-        for node in (n, *same):
-            node.output[Y] = name
-    return str(n.output[Y])

@@ -104,7 +104,7 @@ def unary(formula: Callable[..., Value]) -> tuple[Rule]:
 
     def rule(b: Backward, n: NodeProto, g: str, i: int) -> str:
         x, y = b.value(n.input[0]), b.value(n.output[0])
-        return formula(Value(b.builder, g, x.kind), x, y, **attributes(n)).name
+        return formula(b.value_like(g, n.input[0]), x, y, **attributes(n)).name
 
     return (rule,)
 
@@ -118,7 +118,7 @@ def _of_two(formula: Callable[..., Value]) -> Rule:
     @broadcast
     def rule(b: Backward, n: NodeProto, g: str, i: int) -> str:
         x, z, y = (b.value(name) for name in (*n.input, n.output[0]))
-        return formula(Value(b.builder, g, x.kind), x, z, y, **attributes(n)).name
+        return formula(b.value_like(g, n.input[0]), x, z, y, **attributes(n)).name
 
     return rule
 
@@ -175,7 +175,7 @@ def exponent(b: Backward, n: NodeProto, g: str, i: int) -> str:
     z, y = b.value(n.input[0]), b.value(n.output[0])
     x = b.value(n.input[1])
     slope = (z.equals(0.0) & (x >= 0.0)).where(y.constant(0.0), y * z.log())
-    return (Value(b.builder, g, y.kind) * slope).cast(x.kind).name
+    return (b.value_like(g, n.output[0]) * slope).cast(x.kind).name
 
 
 @broadcast
@@ -186,7 +186,7 @@ def extreme(b: Backward, n: NodeProto, g: str, i: int) -> str:
     count = chosen[0]
     for other in chosen[1:]:
         count = count + other
-    return (Value(b.builder, g, y.kind) * (chosen[i] / count)).name
+    return (b.value_like(g, n.output[0]) * (chosen[i] / count)).name
 
 
 def relu(b: Backward, n: NodeProto, g: str, i: int) -> str:
@@ -210,7 +210,7 @@ def clip_bound(b: Backward, n: NodeProto, g: str, i: int) -> str:
     taken = x < low if i == 1 else x > high
     if low and high:
         taken = taken & (low < high) if i == 1 else taken | (high < low)
-    return taken.where(Value(b.builder, g, x.kind), 0.0).name
+    return taken.where(b.value_like(g, n.input[0]), 0.0).name
 
 
 @broadcast

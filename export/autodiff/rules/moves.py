@@ -107,8 +107,7 @@ def _between(b: Backward, x: str, g: str, start: str, axes: str) -> str:
     if axes:
         axes = b.op("Cast", axes, to=TensorProto.INT64)
     else:
-        first, step = (b.builder.constant(value, "int64") for value in (0, 1))
-        axes = b.op("Range", first, b.op("Size", start), step)
+        axes = b.builder.numbers(b.op("Size", start))
     outer, inner = (b.op("Gather", b.op("Shape", name), axes) for name in (x, g))
     zero = b.builder.integers(0)
     counted = b.op("Where", b.op("Less", start, zero), b.op("Add", start, outer), start)

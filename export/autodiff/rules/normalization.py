@@ -141,17 +141,17 @@ def batch_input(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
 
 def batch_mean(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
     """Y = (x - μ)·r·scale + bias: -Σ g·scale·r; not used in training."""
-    form = batch(b, n)
     if attribute(n, "training_mode", 0):
         return None
+    form = batch(b, n)
     return _total(b, -(_seen(b, n, g, form) * form.slope), n.input[i], form)
 
 
 def batch_variance(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
     """Y = (x - μ)/√(v + ε)·scale + bias: -Σ g·x̂·scale·r²/2; not used in training."""
-    form = batch(b, n)
     if attribute(n, "training_mode", 0):
         return None
+    form = batch(b, n)
     slope = form.hat * (form.slope * form.r * -0.5)
     return _total(b, _seen(b, n, g, form) * slope, n.input[i], form)
 
@@ -160,7 +160,7 @@ def lp(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = x/‖x‖: (g - d·Σ g·y)/‖x‖, d the gradient of the norm: y, or sign x; 0 where ‖x‖ = 0."""
     order, axes = attribute(n, "p", 2), b.builder.integers(attribute(n, "axis", -1))
     x, y = b.value(n.input[0]), b.value(n.output[0])
-    g_ = Value(b.builder, g, x.kind)
+    g_ = b.value_like(g, n.input[0])
     norm = x.op(f"ReduceL{order}", axes, keepdims=1)
     inverse = (norm > 0.0).where(1.0 / norm, 0.0)
     return ((g_ - (y if order == 2 else x.sign()) * (g_ * y).sum(axes)) * inverse).name
@@ -195,9 +195,9 @@ def _with_statistics(b: Backward, n: NodeProto, result: Value, form: _Form) -> V
     count = b.op("Div", b.op("Size", hat.name), b.op("Size", r.name))
     m = Value(b.builder, count, TensorProto.INT64).cast(hat.kind)
     if mean:
-        result = result + Value(b.builder, mean, b.kind(n.output[1])).cast(hat.kind) / m
+        result = result + b.value_like(mean, n.output[1]).cast(hat.kind) / m
     if inverse:
-        slope = Value(b.builder, inverse, b.kind(n.output[2])).cast(hat.kind) * (r * r)
+        slope = b.value_like(inverse, n.output[2]).cast(hat.kind) * (r * r)
         result = result - hat * (slope / m)
     return result
 
@@ -217,7 +217,7 @@ def _per_channel(b: Backward, vector: str, x: str) -> Value:
 
 def _seen(b: Backward, n: NodeProto, g: str, form: _Form) -> Value:
     """Return g in the type and shape that x is seen in."""
-    wide = Value(b.builder, g, b.kind(n.output[0])).cast(form.hat.kind)
+    wide = b.value_like(g, n.output[0]).cast(form.hat.kind)
     return wide.op("Reshape", form.view) if form.view else wide
 
 

@@ -17,28 +17,17 @@ def matmul(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
     if _is_own_transpose(b, left, right):
         return b.op("MatMul", b.op("Add", g, _swap_last(b, g)), left) if i == 0 else None
     ranks = [b.rank(name) for name in n.input]
-    if min(ranks) < 2:
-        return _vector_product(b, n, g, i, ranks)
-    if i == 0:
-        product = b.op("MatMul", g, _swap_last(b, right, ranks[1]))
-    else:
-        product = b.op("MatMul", _swap_last(b, left, ranks[0]), g)
-    return product if ranks == [2, 2] else b.sum_to(product, n.input[i])
-
-
-def _vector_product(b: Backward, n: NodeProto, g: str, i: int, ranks: list[int]) -> str:
-    """Return the rule of a product with a vector: as of a matrix of one row or one column."""
-    left, right = n.input
-    row, column = b.builder.integers(-2), b.builder.integers(-1)
+    # A vector is a matrix of one row on the left, of one column on the right.
     if ranks[1] == 1:
-        right, g = b.op("Unsqueeze", right, column), b.op("Unsqueeze", g, column)
+        right, g = (b.op("Unsqueeze", t, b.builder.integers(-1)) for t in (right, g))
     if ranks[0] == 1:
-        left, g = b.op("Unsqueeze", left, row), b.op("Unsqueeze", g, row)
+        left, g = (b.op("Unsqueeze", t, b.builder.integers(-2)) for t in (left, g))
     if i == 0:
         product = b.op("MatMul", g, _swap_last(b, right, max(ranks[1], 2)))
     else:
         product = b.op("MatMul", _swap_last(b, left, max(ranks[0], 2)), g)
-    return b.reshape_like(b.sum_to(product, (left, right)[i]), n.input[i])
+    summed = product if ranks == [2, 2] else b.sum_to(product, (left, right)[i])
+    return b.reshape_like(summed, n.input[i]) if ranks[i] == 1 else summed
 
 
 def _is_own_transpose(b: Backward, left: str, right: str) -> bool:

@@ -62,7 +62,7 @@ def _unrounded(b: Backward, n: NodeProto, g: str, scale: Value, zero: Value | No
 
 def dequantize(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """Y = (q - zero)·scale: g·scale."""
-    g_ = Value(b.builder, g, b.kind(n.output[0]))
+    g_ = b.value_like(g, n.output[0])
     return (g_ * _spread(b, n, n.input[1]).cast(g_.kind)).cast(TensorProto.FLOAT).name
 
 
@@ -72,7 +72,7 @@ def dequantize_scale(b: Backward, n: NodeProto, g: str, i: int) -> str:
     steps = b.value(n.input[0])
     if zero:
         steps = steps - _spread(b, n, zero)
-    product = Value(b.builder, g, b.kind(n.output[0])) * steps.cast(b.kind(n.output[0]))
+    product = b.value_like(g, n.output[0]) * steps.cast(b.kind(n.output[0]))
     product = product.cast(b.kind(scale))
     if attribute(n, "block_size", 0):
         return b.scatter(_repeated(b, n, b.positions(scale)), product.name, scale)
@@ -93,9 +93,7 @@ def _spread(b: Backward, n: NodeProto, tensor: str) -> Value:
 def _repeated(b: Backward, n: NodeProto, tensor: str) -> str:
     """Return what there is for each block of x, for each element."""
     axis, x = attribute(n, "axis", 1), n.input[0]
-    scalars = [b.builder.constant(value, "int64") for value in (0, 1)]
-    size = b.op("Squeeze", b.builder.dimension(x, axis))
-    positions = b.op("Range", scalars[0], size, scalars[1])
+    positions = b.builder.numbers(b.op("Squeeze", b.builder.dimension(x, axis)))
     blocks = b.op("Div", positions, b.builder.integers(attribute(n, "block_size")))
     return b.op("Gather", tensor, blocks, axis=axis)
 
@@ -143,13 +141,13 @@ def linear(op_type: str) -> tuple[Rule | None, ...]:
         own, other = i // 3, 1 - i // 3
         low, high = _range(b, n)
         y = b.value(n.output[0])
-        slope = Value(b.builder, g, y.kind) / b.value(n.input[6]).cast(y.kind)
+        slope = b.value_like(g, n.output[0]) / b.value(n.input[6]).cast(y.kind)
         g_ = ((y > low) & (y < high)).where(slope, 0.0)
         codes, its_scale, zero = n.input[3 * other : 3 * other + 3]
         operand = _operand(b, op_type, codes, its_scale, zero, other)
         scale = _before(b, n.input[i + 1], _after(b, op_type, n.input[i], own)).cast(y.kind)
         contribution = _of_floats(b, n, op_type, operand, g_.name, own)
-        return contribution and (Value(b.builder, contribution, y.kind) * scale).name
+        return contribution and (b.value_like(contribution, n.output[0]) * scale).name
 
     return (rule, nothing, nothing, rule, *[nothing] * 4, None)
 

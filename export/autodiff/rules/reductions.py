@@ -83,14 +83,14 @@ def reduce_log_sum_exp(b: Backward, n: NodeProto, g: str, i: int) -> str:
 def softmax(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """y = e^x/Σe^x: y·(g - Σg·y)."""
     y, axes = b.value(n.output[0]), b.builder.integers(attribute(n, "axis", -1))
-    g_ = Value(b.builder, g, y.kind)
+    g_ = b.value_like(g, n.output[0])
     return (y * (g_ - (g_ * y).sum(axes))).name
 
 
 def log_softmax(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """y = x - log Σe^x: g - e^y·Σg."""
     y, axes = b.value(n.output[0]), b.builder.integers(attribute(n, "axis", -1))
-    g_ = Value(b.builder, g, y.kind)
+    g_ = b.value_like(g, n.output[0])
     return (g_ - y.exp() * g_.sum(axes)).name
 
 
@@ -98,7 +98,7 @@ def _operands(b: Backward, n: NodeProto, g: str) -> tuple[Value, Value, Value]:
     """Return x, and y and g with the reduced axes kept as ones."""
     x, y = b.value(n.input[0]), b.value(n.output[0]).name
     kept, g = _kept(b, n, y), _kept(b, n, g)
-    return x, Value(b.builder, kept, x.kind), Value(b.builder, g, x.kind)
+    return x, b.value_like(kept, n.input[0]), b.value_like(g, n.input[0])
 
 
 def _kept(b: Backward, n: NodeProto, reduced: str) -> str:
@@ -135,8 +135,7 @@ def range_start(b: Backward, n: NodeProto, g: str, i: int) -> str:
 
 def range_step(b: Backward, n: NodeProto, g: str, i: int) -> str:
     """y_k = z + k·x: Σ k·g."""
-    zero, one = (b.builder.constant(value, "int64") for value in (0, 1))
-    steps = b.cast(b.op("Range", zero, b.op("Size", g), one), n.input[2])
+    steps = b.cast(b.builder.numbers(b.op("Size", g)), n.input[2])
     return b.op("ReduceSum", b.op("Mul", g, steps), keepdims=0)
 
 

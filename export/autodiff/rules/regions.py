@@ -146,5 +146,4 @@ def _sides(b: Backward, n: NodeProto, axis: int) -> tuple[Value, Value]:
 
 def _range(b: GraphBuilder, size: str) -> Value:
     """Return the numbers below a size, an int64 vector of length 1."""
-    zero, one = (b.constant(value, "int64") for value in (0, 1))
-    return Value(b, b.op("Range", zero, b.op("Squeeze", size), one), TensorProto.INT64)
+    return Value(b, b.numbers(b.op("Squeeze", size)), TensorProto.INT64)
