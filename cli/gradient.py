@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ortist.cli.interrupt import interrupts
+from ortist.cli.outputs.file import check_distinct
 from ortist.cli.parameters import Force
 from ortist.cli.streams import print_line
 from ortist.engine import InputError
@@ -64,13 +65,13 @@ def gradient(
     OUT computes what MODEL does and gradient/NAME for each NAME of --wrt. Exit code 1: --list found
     something in the way.
     """
+    from ortist.export.autodiff.preparation import OPSET, opset_of
     from ortist.export.differentiate import differentiate, obstacles, vjp
 
     if listed == (out is not None):
         raise InputError("give either -o OUT or --list")
     if out is not None:
-        if out.exists() and model.exists() and out.samefile(model):
-            raise InputError(f"{out} is the model itself: give the result another name")
+        check_distinct([("the model", model), ("the result", out)])
         check_writable(out, force)
     proto = _load(model)
     outputs = output or [_only_output(proto.graph)]
@@ -81,20 +82,20 @@ def gradient(
         )
         for obstacle in found or ["nothing stands in the way"]:
             print_line(str(obstacle))
+        if opset_of(proto) < OPSET:
+            print_line(f"the result would be converted from opset {opset_of(proto)} to {OPSET}")
         raise typer.Exit(1 if found else 0)
     _check_place(proto, model, out)
     if len(outputs) > 1 and not as_vjp:
         raise InputError(f"one output is differentiated, {len(outputs)} are given: add --vjp")
     derive = partial(vjp, proto, outputs) if as_vjp else partial(differentiate, proto, outputs[0])
     made = derive(sources, held=held or [], straight_through=straight_through)
-    before = {entry.domain: entry.version for entry in proto.opset_import}
-    after = {entry.domain: entry.version for entry in made.opset_import}
+    before, after = opset_of(proto), opset_of(made)
     del proto, derive  # of which there need not be two when a third is written
     _write(out, made)
     interrupts.wrote(out)
-    for domain in set(before) & set(after):
-        if before[domain] != after[domain]:
-            print_line(f"converted from opset {before[domain]} to {after[domain]}")
+    if before != after:
+        print_line(f"converted from opset {before} to {after}")
     stored = {tensor.name for tensor in made.graph.initializer}
     inputs = _listed([value.name for value in made.graph.input if value.name not in stored])
     print_line(f"{out}: from {inputs} to {_listed([value.name for value in made.graph.output])}")

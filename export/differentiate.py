@@ -175,6 +175,23 @@ def _derived(
 ) -> ModelProto:
     """Return the model with the gradients that follow from the cotangents of some tensors."""
     titles = _titles(wrt, "gradient")
+    try:
+        return _extended(model, outputs, titles, cotangents, ends, expanded)
+    except DifferentiationError:
+        raise
+    except Exception as error:  # What is malformed ends somewhere; where is of no use to anyone.
+        _check_form(skeleton(model), error)
+        raise
+
+
+def _extended(
+    model: ModelProto,
+    outputs: Sequence[str],
+    titles: Mapping[str, str],
+    cotangents: Callable[[GraphBuilder], Mapping[str, str]],
+    ends: Ends,
+    expanded: bool,
+) -> ModelProto:
     builder = with_bodies(modernized(skeleton(model)), RULES, titles, outputs, ends)
     _check(builder, outputs, list(titles), ends.held)
     for title in titles.values():
@@ -207,6 +224,18 @@ def _derived(
     return restore(result, model)
 
 
+def _check_form(model: ModelProto, error: Exception) -> None:
+    """Raise DifferentiationError from an error if the model is not what ONNX says it must be."""
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as fault:
+        reason = str(fault).strip().splitlines()[0]
+        raise DifferentiationError(f"the model is malformed: {reason}") from error
+    if isinstance(error, onnx.shape_inference.InferenceError):
+        reason = str(error).strip().splitlines()[-1]
+        raise DifferentiationError(f"the model is malformed: {reason}") from error
+
+
 def _show(builder: GraphBuilder, outputs: Sequence[str]) -> None:
     """Make outputs of the tensors that are differentiated: their values are wanted too."""
     known = {value.name for value in (*builder.graph.output, *builder.graph.input)}
@@ -234,6 +263,8 @@ def _check(
     for name in (*outputs, *wrt, *held):
         if not builder.knows(name):
             raise DifferentiationError(f"the graph has no tensor {name!r}; {_near(builder, name)}")
+    if both := sorted(set(held) & set(wrt)):
+        raise DifferentiationError(f"{both[0]!r} is both held and to be differentiated by")
     for name in (*outputs, *wrt):
         if builder.element_type(name) == TensorProto.UNDEFINED:
             raise DifferentiationError(

@@ -60,13 +60,14 @@ def test_weights_and_cotangents(model: Path, tmp_path: Path) -> None:
 
 
 def test_what_stands_in_the_way_is_listed(model: Path, tmp_path: Path) -> None:
+    converted = "the result would be converted from opset 11 to 18\n"
     result = ortist(model, "--output", "d", "--list")
     assert (result.exit_code, result.output) == (
         1,
-        "Det node 'strange', input 'x': no derivative rule\n",
+        "Det node 'strange', input 'x': no derivative rule\n" + converted,
     )
     result = ortist(model, "--output", "z", "--list")
-    assert (result.exit_code, result.output) == (0, "nothing stands in the way\n")
+    assert (result.exit_code, result.output) == (0, "nothing stands in the way\n" + converted)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
@@ -79,7 +80,15 @@ def test_what_stands_in_the_way_is_listed(model: Path, tmp_path: Path) -> None:
         (["model.onnx", "--output", "q", "-o", "o.onnx"], "no tensor 'q'; its inputs are x, ids"),
         (["model.onnx", "--output", "z", "--wrt", "ids", "-o", "o.onnx"], "'ids' is INT64"),
         (["model.onnx", "--output", "y", "--output", "z", "-o", "o.onnx"], "add --vjp"),
-        (["model.onnx", "--output", "z", "-o", "model.onnx"], "is the model itself"),
+        (["model.onnx", "--output", "z", "-o", "model.onnx"], "both the model and the result"),
+        (
+            ["model.onnx", "--output", "z", "--wrt", "x", "--held", "x", "--list"],
+            "'x' is both held",
+        ),
+        (
+            ["short.onnx", "--output", "z", "--list"],
+            "the model is malformed: Node with schema(::Div:7)",
+        ),
         (["model.onnx", "--output", "z", "-o", "none/o.onnx"], "no directory"),
         (["absent.onnx", "--list"], "No such file"),
         (["text.onnx", "--list"], "is no ONNX model"),
@@ -98,6 +107,8 @@ def test_mistakes_end_in_one_line(
     monkeypatch.chdir(tmp_path)
     Path("text.onnx").write_text("not a model\n")
     Path("empty.onnx").touch()
+    short = onnx.parser.parse_model(MODEL.replace("MatMul (x, w)", "Div (x)"))
+    onnx.save(short, "short.onnx")
     before = model.read_bytes()
     with pytest.raises(SystemExit) as end:
         main(["gradient", *arguments])

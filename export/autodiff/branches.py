@@ -1,4 +1,4 @@
-"""The derivative of If: that of the branch which was taken."""
+"""Operators with subgraphs: the derivative of If is that of the branch which was taken."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def choose(b: Backward, n: NodeProto, g: str, i: int) -> str | None:
     for tensor, result in zip(captured, results, strict=True):
         b.accumulate(tensor, result)
     return None
+
+
+def loop(b: Backward, n: NodeProto, g: str, i: int) -> None:
+    """Y = what a body makes of x in several steps: no rule."""
+    raise NotImplementedError("loops in the model are not differentiated")
 
 
 def _branch(

@@ -119,7 +119,9 @@ def _copy_fields(source: Any, target: Any, skip: str) -> None:
 
 def opset_of(model: ModelProto) -> int:
     """Return the version of ONNX's own operators that a model is written in."""
-    return next((entry.version for entry in model.opset_import if not entry.domain), 1)
+    return next(
+        (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1
+    )
 
 
 def modernized(model: ModelProto) -> ModelProto:

@@ -5,8 +5,8 @@ g·(dy/dx_i) to dJ/dx_i. Rules emit standard operators, and what lowering is to 
 one of :mod:`ortist.export.operators`.
 """
 
+from ortist.export.autodiff import branches
 from ortist.export.autodiff.backward import Rules
-from ortist.export.autodiff.branches import choose
 from ortist.export.autodiff.rules import (
     convolutions,
     elementwise,
@@ -74,13 +74,13 @@ RULES: Rules = {
     "GroupNormalization": normalization.rules(normalization.group),
     "Hardmax": (elementwise.nothing,),
     "Identity": (elementwise.identity,),
-    "If": (choose,),
+    "If": (branches.choose,),
     "InstanceNormalization": normalization.rules(normalization.instance),
     "LRN": (pooling.local_response,),
     "LSTM": (recurrent.lstm,),
     "LayerNormalization": normalization.rules(normalization.layer),
     "LogSoftmax": (reductions.log_softmax,),
-    "Loop": (recurrent.loop,),
+    "Loop": (branches.loop,),
     "LpNormalization": (normalization.lp,),
     "LpPool": (pooling.lp_pool,),
     "MatMul": (products.matmul,),
@@ -119,7 +119,7 @@ RULES: Rules = {
     "ReverseSequence": (moves.reversed_sequence, None),
     "RoiAlign": (regions.roi_align,),
     "Round": (elementwise.nothing,),
-    "Scan": (recurrent.loop,),
+    "Scan": (branches.loop,),
     "ScatterElements": (moves.scattered_into, None, moves.updates),
     "ScatterND": (moves.scattered_into, None, moves.updates),
     "Sign": (elementwise.nothing,),

@@ -259,8 +259,3 @@ def _gru_reset_before(d: Direction) -> Gradients:
 gru = _rule(_gru, "Sigmoid", "Tanh")
 lstm = _rule(_lstm, "Sigmoid", "Tanh", "Tanh")
 rnn = _rule(_rnn, "Tanh")
-
-
-def loop(b: Backward, n: NodeProto, g: str, i: int) -> None:
-    """Y = what a body makes of x in several steps: no rule."""
-    raise NotImplementedError("loops in the model are not differentiated")

@@ -14,9 +14,9 @@ from typing import Any
 
 import onnx
 
+from ortist.export.autodiff import branches
 from ortist.export.autodiff.backward import Rule
-from ortist.export.autodiff.branches import choose
-from ortist.export.autodiff.rules import RULES, elementwise, recurrent
+from ortist.export.autodiff.rules import RULES, elementwise
 
 BEGIN, END = "<!-- operators -->\n", "<!-- end of operators -->"
 _NOT_BY_BODY = frozenset({"Bernoulli", "LinearAttention", "SequenceMap"})
@@ -31,7 +31,7 @@ def table() -> str:
     lines = ["| operator | inputs with a derivative | formula |", "|---|---|---|"]
     for op_type in sorted(RULES, key=str.lower):
         schema = _schema(op_type)
-        if schema is None or recurrent.loop in RULES[op_type]:
+        if schema is None or branches.loop in RULES[op_type]:
             continue
         cells = op_type, ", ".join(f"`{name}`" for name in _inputs(schema)), _formula(schema)
         lines.append(f"| {' | '.join(cells)} |")
@@ -55,7 +55,7 @@ def _inputs(schema: Any) -> dict[str, Rule]:
     """Return the inputs with a derivative, but those where it is always 0, and their rules."""
     rules = RULES[schema.name]
     if schema.name == "If":
-        return dict.fromkeys(["..., read by the branches"], choose)
+        return dict.fromkeys(["..., read by the branches"], branches.choose)
     found: dict[str, Rule] = {}
     for index, value in enumerate(schema.inputs):
         rule = None if (schema.name, value.name) in _HELD else rules[min(index, len(rules) - 1)]
