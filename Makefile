@@ -8,10 +8,10 @@ DEMO_OPTIONS ?= --size 320 --steps 60
 HOSTILE_CASES ?= 10000
 
 LOCK := requirements/test.txt
-PACKAGES := cli serve engine export models
+PACKAGES := cli serve web engine export models
 # The folders stand for files that were added or removed.
 SOURCES := pyproject.toml README.md LICENSE NOTICE $(PACKAGES) \
-	$(wildcard $(PACKAGES:=/*.py) $(PACKAGES:=/*/*.py) $(PACKAGES:=/*/*/*.py) models/*.json models/*.onnx models/*.weights serve/page/*)
+	$(wildcard $(PACKAGES:=/*.py) $(PACKAGES:=/*/*.py) $(PACKAGES:=/*/*/*.py) models/*.json models/*.onnx models/*.weights serve/page/* web/*.js)
 
 .PHONY: demo test hostile bench
 .NOTPARALLEL:

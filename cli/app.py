@@ -21,6 +21,7 @@ from ortist.cli.resume import resume
 from ortist.cli.serve import serve
 from ortist.cli.streams import print_error, print_line
 from ortist.cli.stylize import stylize
+from ortist.cli.web import web
 from ortist.engine import OrtistError
 from ortist.models.versions import installed_version
 
@@ -38,6 +39,7 @@ app.command()(batch)
 app.command()(grid)
 app.command()(compare)
 app.command()(serve)
+app.command()(web)
 app.command()(recipes)
 app.command()(info)
 app.command()(export)

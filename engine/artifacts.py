@@ -161,7 +161,7 @@ class Artifacts:
         entry = self.manifest.weights
         with self._lock:
             if self._weights is None:
-                self._weights = Weights(entry, self._read(entry))
+                self._weights = Weights(entry, self.read(entry))
             return self._weights
 
     def features(self, pooling: str, rescaled: bool = False) -> bytes:
@@ -174,12 +174,12 @@ class Artifacts:
         """
         entry = self._find("features", GraphKey.of(pooling, rescaled=rescaled))
         if entry is not None:
-            return self._read(entry)
+            return self.read(entry)
         shipped = "average" if pooling == "l2" else pooling
         entry = self._find("features", GraphKey(shipped))
         if entry is None:
             raise ArtifactError(f"{self.folder / MANIFEST} lists no features graph of {shipped!r}")
-        features = self._read(entry)
+        features = self.read(entry)
 
         def derive(model: ModelProto) -> ModelProto:
             from ortist.export.pooling import repool
@@ -202,7 +202,7 @@ class Artifacts:
             return self.features(key.pooling, key.rescaled)
         entry = self._listed(kind, choice)
         if entry is not None:
-            return self._read(entry)
+            return self.read(entry)
 
         def derive(model: ModelProto) -> ModelProto:
             from ortist.export.graphs import derive
@@ -233,7 +233,8 @@ class Artifacts:
             (graph for graph in self.manifest.graphs if (graph.kind, graph.key) == wanted), None
         )
 
-    def _read(self, entry: File) -> bytes:
+    def read(self, entry: File) -> bytes:
+        """Return the content of a file of the manifest; ArtifactError unless it is what it says."""
         path = self.folder / entry.file
         data = read_file(path, entry.bytes)
         actual = _digest(data)
@@ -245,7 +246,7 @@ class Artifacts:
 
     def _is_intact(self, entry: File) -> bool:
         try:
-            self._read(entry)
+            self.read(entry)
         except ArtifactError:
             return False
         return True
