@@ -1,0 +1,208 @@
+// @ts-check
+// A run: from a start over all scales to the last step, one evaluation at a time. See
+// engine/run.py.
+
+import { Adam } from "./adam.js";
+import { LBFGS } from "./lbfgs.js";
+import { Objective, weightedParts } from "./objective.js";
+import { normals, seeded } from "./random.js";
+import { planScales } from "./scales.js";
+import { parseSchedule } from "./schedule.js";
+import { grained, startingPicture } from "./starts.js";
+import { resizeTensor } from "./resample.js";
+import { settleTargets } from "./targets.js";
+
+/** @typedef {import("./sessions.js").Device} Device */
+/** @typedef {import("./sessions.js").Tensor} Tensor */
+/** @typedef {import("./objective.js").Costs} Costs */
+/** @typedef {import("./pictures.js").Pictures} Pictures */
+/** @typedef {import("./scales.js").Scale} Scale */
+/**
+ * @typedef {Costs & {iteration: number, seconds: number, scale: number, scales: number,
+ *   pixels: Tensor}} Step `pixels` is the picture arrived at, nominally 0..255, not clipped
+ */
+
+/** The cost or the gradient is not finite; `picture` is the last good one. */
+export class NonFiniteCostError extends Error {
+  name = "NonFiniteCostError";
+
+  /** @param {string} message @param {Tensor} picture */
+  constructor(message, picture) {
+    super(message);
+    this.picture = picture;
+  }
+}
+
+/** An asynchronous iterator over the steps of a run. */
+export class Run {
+  /** @type {Objective | null} */
+  #objective = null;
+  /** @type {number[] | null} */
+  #factors = null;
+  /** @type {Costs | null} */
+  #last = null;
+  #iteration = 0;
+  #index = 0;
+  #left;
+  #scene;
+  #start;
+  #optimizer;
+
+  /**
+   * @param {Device} device
+   * @param {Pictures} pictures
+   * @param {Record<string, any>} options all of them
+   * @param {AbortSignal} [signal] ends it between evaluations
+   */
+  constructor(device, pictures, options, signal) {
+    this.device = device;
+    this.pictures = pictures;
+    this.options = options;
+    this.signal = signal;
+    this.facts = device.artifacts.facts;
+    this.constants = this.facts.constants;
+    this.parts = weightedParts(options, this.facts);
+    this.scales = planScales(pictures.width, pictures.height, options, this.constants.scales);
+    this.steps = this.scales.reduce((total, { steps }) => total + steps, 0);
+    this.schedules = {
+      alpha: parseSchedule("alpha", options.alpha),
+      beta: parseSchedule("beta", options.beta),
+      rate: parseSchedule("learning_rate", options.learning_rate, true),
+    };
+    for (const { width, height } of this.scales) this.#check(width * height);
+    this.#left = this.scales[0].steps;
+    this.#scene = pictures.at(this.scales[0].width, this.scales[0].height);
+    this.#start = startingPicture(this.#scene, options, this.facts.mean, this.constants.starts);
+    this.#optimizer =
+      options.optimizer === "lbfgs"
+        ? new LBFGS(this.#start, this.constants)
+        : new Adam(this.#start, this.schedules.rate.at(0), options.averaging);
+  }
+
+  /** The picture so far, not clipped. */
+  get picture() {
+    return this.#scene.canvas.picture(this.#optimizer.picture);
+  }
+
+  get done() {
+    return !this.#left && this.#index + 1 === this.scales.length;
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  /** Evaluates once and lets the optimizer step. @returns {Promise<IteratorResult<Step>>} */
+  async next() {
+    if (this.done) return { done: true, value: undefined };
+    if (!this.#left) this.#grow();
+    this.signal?.throwIfAborted();
+    const objective = await this.#reached();
+    this.signal?.throwIfAborted();
+    const begin = performance.now();
+    const costs = await this.#advance(objective);
+    const seconds = (performance.now() - begin) / 1000;
+    this.#left = this.#optimizer.done ? 0 : this.#left - 1;
+    if (!this.#left) this.#objective = null;
+    const value = {
+      ...costs,
+      iteration: this.#iteration,
+      seconds,
+      scale: this.#index + 1,
+      scales: this.scales.length,
+      pixels: this.picture,
+    };
+    return { done: false, value };
+  }
+
+  /** Goes on to the next scale. */
+  #grow() {
+    this.#index += 1;
+    const { width, height, steps } = this.scales[this.#index];
+    this.#left = steps;
+    this.#scene = this.pictures.at(width, height);
+    this.#optimizer.resize(width, height);
+    const { starts } = this.constants;
+    if (this.#optimizer instanceof LBFGS && steps >= starts.grain_steps) {
+      // The picture stays without it until the first step.
+      this.#optimizer.point = grained(this.#optimizer.point, this.options.seed, starts.grain);
+    }
+    this.#start = this.#optimizer.picture;
+  }
+
+  /** Returns what is minimized at this scale. */
+  async #reached() {
+    if (this.#objective) return this.#objective;
+    const { width, height } = this.scales[this.#index];
+    const key = this.#key(width * height);
+    const measure = await this.device.graph("measure", key);
+    const query = this.#query();
+    const targets = await settleTargets(this.device, measure, this.parts, this.#scene, query, this.signal);
+    await this.device.release(measure);
+    const graph = await this.device.graph("gradient", key);
+    const objective = new Objective(graph, this.parts, targets, this.options.tv, this.#scene.canvas);
+    if (this.options.normalize) {
+      this.#factors ??= await objective.balancingFactors(this.#shaken());
+      objective.factors = this.#factors;
+    }
+    this.#objective = objective;
+    return objective;
+  }
+
+  /** Returns what styles are matched with: the content, later with a share of what was painted. */
+  #query() {
+    const { content, canvas } = this.#scene;
+    if (!this.#index) return content;
+    const before = this.scales[this.#index - 1];
+    const { width, height } = this.scales[this.#index];
+    const small = resizeTensor(content, before.width, before.height);
+    const mixture = resizeTensor(small, width, height);
+    const painted = canvas.seen(this.#start).data;
+    const share = this.constants.targets.painted;
+    const data = mixture.data.map((value, at) => content.data[at] + share * (painted[at] - value));
+    return { data, dims: content.dims };
+  }
+
+  /** Returns a picture with noise: at the content itself the content cost has no derivative. */
+  #shaken() {
+    const { data, dims } = this.#start;
+    const noise = normals(seeded(this.options.seed));
+    const deviation = this.constants.run.shaking;
+    return { data: data.map((value) => value + deviation * noise()), dims };
+  }
+
+  /** Evaluates once and lets the optimizer step; returns the costs of what it took last.
+   *
+   * @param {Objective} objective */
+  async #advance(objective) {
+    const optimizer = this.#optimizer;
+    const progress = this.#iteration / Math.max(1, this.steps - 1);
+    const { alpha, beta, rate } = this.schedules;
+    optimizer.learningRate = rate.at(progress);
+    const before = optimizer.picture;
+    const found = await objective.evaluate(optimizer.point, alpha.at(progress), beta.at(progress));
+    this.#iteration += 1;
+    const goesOn = optimizer.step(found.value, found.gradient);
+    if (!goesOn) {
+      const what = Number.isFinite(found.value) ? "the gradient or a pixel is" : "the cost is";
+      const message = `${what} not finite at step ${this.#iteration}: try smaller weights`;
+      throw new NonFiniteCostError(message, this.#scene.canvas.picture(before));
+    }
+    // A trial that went wrong tells nothing of the picture.
+    if (optimizer.accepted || !this.#last) this.#last = found.costs;
+    return this.#last;
+  }
+
+  /** Throws unless there are graphs for a picture of so many pixels. @param {number} pixels */
+  #check(pixels) {
+    for (const kind of ["measure", "gradient"]) this.device.artifacts.graph(kind, this.#key(pixels));
+  }
+
+  /** @param {number} pixels */
+  #key(pixels) {
+    const { block, least_pixels: least } = this.facts.winograd;
+    const { pooling, rescaled } = this.options;
+    const parts = this.parts.map(({ name }) => name);
+    return { pooling, parts, block: pixels >= least ? block : 0, rescaled: rescaled && pooling !== "max" };
+  }
+}

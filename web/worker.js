@@ -1,0 +1,85 @@
+// @ts-check
+// Paints one picture in a thread of its own, and tells of it in messages. Its maker ends it by
+// terminating it, also amid an evaluation, which nothing else ends.
+
+import { Artifacts, ArtifactError } from "./artifacts.js";
+import { withOptions } from "./options.js";
+import { Pictures } from "./pictures.js";
+import { toBytes } from "./resample.js";
+import { Run, NonFiniteCostError } from "./run.js";
+import { Device } from "./sessions.js";
+
+/**
+ * What to paint: pictures as files that the browser can read.
+ * @typedef {{content: Blob, styles: {picture: Blob, weight: number}[], start: Blob | null,
+ *   recipe: string, options: Record<string, any>, threads: number}} Order
+ */
+/** @typedef {import("./objective.js").Costs} Costs */
+/** @typedef {{width: number, height: number, steps: number}} Scale */
+/**
+ * @typedef {{type: "loading", loaded: number, total: number}
+ *   | {type: "plan", width: number, height: number, steps: number, scales: Scale[], threads: number}
+ *   | {type: "step", iteration: number, scale: number, scales: number, width: number,
+ *       height: number, costs: Costs, seconds: number, pixels: Uint8ClampedArray<ArrayBuffer>}
+ *   | {type: "done"}
+ *   | {type: "failed", message: string}} Told
+ */
+
+const FOLDER = new URL("./", import.meta.url);
+
+/** Resolved when the run may go on. */
+let going = Promise.resolve();
+let goOn = () => {};
+
+addEventListener("message", ({ data }) => {
+  if (data.type === "pause") {
+    going = new Promise((resolve) => (goOn = resolve));
+  } else if (data.type === "resume") {
+    goOn();
+  } else {
+    paint(data.order).catch((error) => tell({ type: "failed", message: reason(error) }));
+  }
+});
+
+/** @param {Told} message @param {Transferable[]} [transferred] */
+function tell(message, transferred = []) {
+  postMessage(message, { transfer: transferred });
+}
+
+/** @param {Order} order */
+async function paint(order) {
+  const fetcher = (/** @type {string} */ file) => fetch(new URL(file, FOLDER));
+  const artifacts = await Artifacts.open(fetcher, (loaded, total) => tell({ type: "loading", loaded, total }));
+  const options = withOptions(order.recipe, order.options, artifacts.facts);
+  const device = new Device(await runtime(order.threads), artifacts);
+  const pictures = await Pictures.read(order, options, artifacts.facts.constants);
+  const run = new Run(device, pictures, options);
+  const { width, height } = pictures;
+  tell({ type: "plan", width, height, steps: run.steps, scales: run.scales, threads: order.threads });
+  for await (const { pixels, iteration, scale, scales, seconds, ...costs } of run) {
+    const [rows, columns] = pixels.dims.slice(2);
+    const bytes = toBytes(pixels);
+    const size = { width: columns, height: rows };
+    tell({ type: "step", iteration, scale, scales, ...size, costs, seconds, pixels: bytes }, [bytes.buffer]);
+    await going;
+  }
+  tell({ type: "done" });
+}
+
+/** @param {number} threads */
+async function runtime(threads) {
+  const found = await import(new URL("ort.wasm.min.mjs", FOLDER).href);
+  found.env.wasm.numThreads = threads;
+  found.env.wasm.wasmPaths = FOLDER.href;
+  return found;
+}
+
+/** Says what went wrong, as the user is told. @param {any} error */
+function reason(error) {
+  const message = String(error?.message ?? error);
+  const known = error instanceof ArtifactError || error instanceof NonFiniteCostError;
+  if (!known && /bad_alloc|out of memory|memory access|could not allocate|Array buffer|allocation/i.test(message)) {
+    return "there is not enough memory for a picture of this size: choose a smaller one";
+  }
+  return message;
+}
