@@ -22,7 +22,8 @@ demo: .venv/installed
 		$(DEMO_OPTIONS)
 	@echo "The picture is $(CURDIR)/out/demo.jpg"
 
-test: .venv-test/installed
+test: .venv-test/installed web/node_modules/installed
+	npm run --prefix web check
 	.venv-test/bin/ruff check
 	.venv-test/bin/ruff format --check
 	.venv-test/bin/mypy $(foreach package,$(PACKAGES),-p ortist.$(package))
@@ -50,6 +51,10 @@ bench: .venv-bench/installed
 .venv-test/installed: .venv-test/locked $(SOURCES)
 	rm -rf build
 	.venv-test/bin/pip install --disable-pip-version-check --quiet --no-deps .
+	touch $@
+
+web/node_modules/installed: web/package.json web/package-lock.json
+	npm ci --prefix web --ignore-scripts --no-audit --no-fund
 	touch $@
 
 .venv-bench/installed: requirements/bench.txt $(LOCK) $(SOURCES)

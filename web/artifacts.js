@@ -20,7 +20,7 @@
  * @property {string} recipe the one by default
  * @property {string[]} layers in network order
  * @property {Record<string, {source: string | null}>} terms
- * @property {Record<string, any>} constants by the module that has them
+ * @property {any} constants by name, by the module that has them
  * @property {number[]} mean color that the network subtracts
  * @property {{block: number, least_pixels: number, kernel: Record<string, number[][]>}} winograd
  *   the block size, from how many pixels on it pays, and G by block size

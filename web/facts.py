@@ -10,6 +10,7 @@ import numpy as np
 
 from ortist.engine import (
     adam,
+    color,
     lbfgs,
     preconditioner,
     recipes,
@@ -27,7 +28,7 @@ from ortist.models.versions import installed_version
 from ortist.models.winograd import POINTS, WINOGRAD_BLOCK, transforms
 
 _MODULES = (
-    *(adam, lbfgs, preconditioner, run, scales, starts, targets),
+    *(adam, color, lbfgs, preconditioner, run, scales, starts, targets),
     *(size, tensors, gaussian, neighbors),
 )
 """Those whose constants the runtime has use for."""

@@ -5,11 +5,11 @@
 import { Adam } from "./adam.js";
 import { LBFGS } from "./lbfgs.js";
 import { Objective, weightedParts } from "./objective.js";
-import { normals, seeded } from "./random.js";
+import { Random } from "./random.js";
+import { resizePicture } from "./resample.js";
 import { planScales } from "./scales.js";
 import { parseSchedule } from "./schedule.js";
 import { grained, startingPicture } from "./starts.js";
-import { resizeTensor } from "./resample.js";
 import { settleTargets } from "./targets.js";
 
 /** @typedef {import("./sessions.js").Device} Device */
@@ -51,7 +51,7 @@ export class Run {
   /**
    * @param {Device} device
    * @param {Pictures} pictures
-   * @param {Record<string, any>} options all of them
+   * @param {any} options all of them
    * @param {AbortSignal} [signal] ends it between evaluations
    */
   constructor(device, pictures, options, signal) {
@@ -62,21 +62,22 @@ export class Run {
     this.facts = device.artifacts.facts;
     this.constants = this.facts.constants;
     this.parts = weightedParts(options, this.facts);
-    this.scales = planScales(pictures.width, pictures.height, options, this.constants.scales);
+    this.scales = planScales(pictures.width, pictures.height, options, this.constants);
     this.steps = this.scales.reduce((total, { steps }) => total + steps, 0);
     this.schedules = {
       alpha: parseSchedule("alpha", options.alpha),
       beta: parseSchedule("beta", options.beta),
-      rate: parseSchedule("learning_rate", options.learning_rate, true),
+      rate: parseSchedule("learning_rate", options.learning_rate, { positive: true }),
     };
     for (const { width, height } of this.scales) this.#check(width * height);
     this.#left = this.scales[0].steps;
     this.#scene = pictures.at(this.scales[0].width, this.scales[0].height);
-    this.#start = startingPicture(this.#scene, options, this.facts.mean, this.constants.starts);
-    this.#optimizer =
-      options.optimizer === "lbfgs"
-        ? new LBFGS(this.#start, this.constants)
-        : new Adam(this.#start, this.schedules.rate.at(0), options.averaging);
+    const { content, styles } = this.#scene;
+    const pixels = styles.map((style) => style.pixels);
+    const given = { content, styles: pixels };
+    this.#start = startingPicture(given, options, this.facts.mean, this.constants);
+    this.#optimizer = options.optimizer === "lbfgs" ? new LBFGS(this.#start, this.constants)
+      : new Adam(this.#start, this.schedules.rate.at(0), options.averaging, this.constants);
   }
 
   /** The picture so far, not clipped. */
@@ -125,7 +126,7 @@ export class Run {
     const { starts } = this.constants;
     if (this.#optimizer instanceof LBFGS && steps >= starts.grain_steps) {
       // The picture stays without it until the first step.
-      this.#optimizer.point = grained(this.#optimizer.point, this.options.seed, starts.grain);
+      this.#optimizer.point = grained(this.#optimizer.point, this.options.seed, this.constants);
     }
     this.#start = this.#optimizer.picture;
   }
@@ -155,8 +156,8 @@ export class Run {
     if (!this.#index) return content;
     const before = this.scales[this.#index - 1];
     const { width, height } = this.scales[this.#index];
-    const small = resizeTensor(content, before.width, before.height);
-    const mixture = resizeTensor(small, width, height);
+    const small = resizePicture(content, before.width, before.height);
+    const mixture = resizePicture(small, width, height);
     const painted = canvas.seen(this.#start).data;
     const share = this.constants.targets.painted;
     const data = mixture.data.map((value, at) => content.data[at] + share * (painted[at] - value));
@@ -166,9 +167,9 @@ export class Run {
   /** Returns a picture with noise: at the content itself the content cost has no derivative. */
   #shaken() {
     const { data, dims } = this.#start;
-    const noise = normals(seeded(this.options.seed));
+    const random = new Random(this.options.seed);
     const deviation = this.constants.run.shaking;
-    return { data: data.map((value) => value + deviation * noise()), dims };
+    return { data: data.map((value) => value + random.normal(deviation)), dims };
   }
 
   /** Evaluates once and lets the optimizer step; returns the costs of what it took last.
@@ -182,7 +183,7 @@ export class Run {
     const before = optimizer.picture;
     const found = await objective.evaluate(optimizer.point, alpha.at(progress), beta.at(progress));
     this.#iteration += 1;
-    const goesOn = optimizer.step(found.value, found.gradient);
+    const goesOn = optimizer.step(found.value, found.gradient.data);
     if (!goesOn) {
       const what = Number.isFinite(found.value) ? "the gradient or a pixel is" : "the cost is";
       const message = `${what} not finite at step ${this.#iteration}: try smaller weights`;

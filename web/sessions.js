@@ -65,12 +65,12 @@ export class Device {
     return (await graph.run(["product"], { first, second })).product;
   }
 
-  /** Lets go of all graphs, whose memory is not freed otherwise. */
-  async release() {
-    const graphs = [...this.#graphs.values()];
-    this.#graphs.clear();
-    this.#kernels.clear();
-    for (const graph of graphs) await (await graph).release();
+  /** Lets go of a graph, whose memory is not freed otherwise. @param {Graph} graph */
+  async release(graph) {
+    for (const [name, loaded] of this.#graphs) {
+      if ((await loaded) === graph) this.#graphs.delete(name);
+    }
+    await graph.session.release();
   }
 
   /** @param {string} name @param {() => Promise<Graph>} load */
@@ -167,10 +167,6 @@ export class Graph {
       results[name] = { data: /** @type {Float32Array} */ (data), dims: [...dims] };
     }
     return results;
-  }
-
-  async release() {
-    await this.session.release();
   }
 
   /** Returns the inputs that follow from the size of an image. @param {Value} [image] */

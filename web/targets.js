@@ -38,10 +38,10 @@ export async function settleTargets(device, measure, parts, { content, styles },
     for (const [name, value] of Object.entries(own)) targets[`target/${part.name}/${name}`] = value;
   };
   const shares = styles.map(({ share }) => share);
-  for (const part of kept) add(part, settle(part.term, seen[part.name], constants));
+  for (const part of kept) add(part, settle(part.term, seen[part.name], constants.gaussian));
   for (const part of blended) {
     const own = mean(found.map((one) => one[part.name]), shares);
-    add(part, settle(part.term, own, constants));
+    add(part, settle(part.term, own, constants.gaussian));
   }
   for (const part of matched) {
     const own = found.filter((_, index) => shares[index] > 0).map((one) => one[part.name]);

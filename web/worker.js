@@ -4,8 +4,9 @@
 
 import { Artifacts, ArtifactError } from "./artifacts.js";
 import { withOptions } from "./options.js";
+import { decoded } from "./decode.js";
 import { Pictures } from "./pictures.js";
-import { toBytes } from "./resample.js";
+import { toPixels } from "./picture.js";
 import { Run, NonFiniteCostError } from "./run.js";
 import { Device } from "./sessions.js";
 
@@ -17,10 +18,11 @@ import { Device } from "./sessions.js";
 /** @typedef {import("./objective.js").Costs} Costs */
 /** @typedef {{width: number, height: number, steps: number}} Scale */
 /**
+ * What is told; pixels are RGB, row by row.
  * @typedef {{type: "loading", loaded: number, total: number}
  *   | {type: "plan", width: number, height: number, steps: number, scales: Scale[], threads: number}
  *   | {type: "step", iteration: number, scale: number, scales: number, width: number,
- *       height: number, costs: Costs, seconds: number, pixels: Uint8ClampedArray<ArrayBuffer>}
+ *       height: number, costs: Costs, seconds: number, pixels: Uint8ClampedArray}
  *   | {type: "done"}
  *   | {type: "failed", message: string}} Told
  */
@@ -51,19 +53,30 @@ async function paint(order) {
   const fetcher = (/** @type {string} */ file) => fetch(new URL(file, FOLDER));
   const artifacts = await Artifacts.open(fetcher, (loaded, total) => tell({ type: "loading", loaded, total }));
   const options = withOptions(order.recipe, order.options, artifacts.facts);
+  if (order.start) options.init = await decoded(order.start, "start");
   const device = new Device(await runtime(order.threads), artifacts);
-  const pictures = await Pictures.read(order, options, artifacts.facts.constants);
+  const pictures = new Pictures(await read(order), options, artifacts.facts.constants);
   const run = new Run(device, pictures, options);
   const { width, height } = pictures;
   tell({ type: "plan", width, height, steps: run.steps, scales: run.scales, threads: order.threads });
   for await (const { pixels, iteration, scale, scales, seconds, ...costs } of run) {
     const [rows, columns] = pixels.dims.slice(2);
-    const bytes = toBytes(pixels);
+    const { data } = toPixels(pixels);
     const size = { width: columns, height: rows };
-    tell({ type: "step", iteration, scale, scales, ...size, costs, seconds, pixels: bytes }, [bytes.buffer]);
+    tell({ type: "step", iteration, scale, scales, ...size, costs, seconds, pixels: data }, [data.buffer]);
     await going;
   }
   tell({ type: "done" });
+}
+
+/** @param {Order} order */
+async function read({ content, styles }) {
+  const painted = await decoded(content, "content");
+  const pictures = [];
+  for (const [index, { picture, weight }] of styles.entries()) {
+    pictures.push({ pixels: await decoded(picture, `style ${index + 1}`), weight });
+  }
+  return { content: painted, styles: pictures };
 }
 
 /** @param {number} threads */
