@@ -7,6 +7,13 @@ import numpy as np
 from ortist.engine.optimizer import State, Tensor, in_size
 from ortist.engine.storage import IN_MEMORY, Storage, blocks
 
+BETA1 = 0.9
+"""Decay of the mean of the gradient."""
+BETA2 = 0.999
+"""Decay of the mean of its square."""
+EPSILON = 1e-8
+"""Added to the root of the second moment."""
+
 
 class Adam:
     """Adam with bias correction, and the mean of its iterates.
@@ -17,9 +24,9 @@ class Adam:
         averaging: decay of the exponential mean of the iterates that is the result; with 0 it is
             the last iterate. Divided by 1 - averagingᵗ, as Adam's moments are, the mean does not
             remember the start.
-        beta1: decay of the mean of the gradient.
-        beta2: decay of the mean of its square.
-        epsilon: added to the root of the second moment.
+        beta1: see :data:`BETA1`.
+        beta2: see :data:`BETA2`.
+        epsilon: see :data:`EPSILON`.
         storage: where to keep what is of the picture's size.
     """
 
@@ -31,9 +38,9 @@ class Adam:
         start: Tensor,
         learning_rate: float,
         averaging: float = 0.0,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
+        beta1: float = BETA1,
+        beta2: float = BETA2,
+        epsilon: float = EPSILON,
         storage: Storage = IN_MEMORY,
     ) -> None:
         self.point: Tensor = storage.kept(start)

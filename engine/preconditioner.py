@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from ortist.engine.optimizer import Tensor
 from ortist.engine.storage import IN_MEMORY, Storage, blocks, parts
 
-_FREQUENCIES = (0.0, 0.03, 0.06, 0.10, 0.14, 0.2, 0.3, 0.4, 0.5, 0.71)
+FREQUENCIES = (0.0, 0.03, 0.06, 0.10, 0.14, 0.2, 0.3, 0.4, 0.5, 0.71)
 """Spatial frequencies in cycles per pixel."""
-_CURVATURES = (
+CURVATURES = (
     (0.08, 0.18, 0.39, 0.84, 1.00, 1.00, 0.73, 0.60, 0.30, 0.20),
     (0.40, 0.42, 0.65, 0.56, 0.52, 0.55, 0.20, 0.05, 0.02, 0.015),
 )
@@ -20,9 +20,9 @@ _CURVATURES = (
 
 Means of s·y/s·s over the steps s and changes of gradient y of a run of L-BFGS at 200×150.
 """
-_POWER = 0.75
+POWER = 0.75
 """How much of it is made up for; all of it (1) or half (0.5) needs more steps."""
-_COLORS: NDArray[np.float32] = (
+COLORS: NDArray[np.float32] = (
     np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 ).astype(np.float32)
 """Orthonormal rows: gray, and two differences of colors."""
@@ -42,14 +42,14 @@ class Preconditioner:
 
     def __init__(self, height: int, width: int, storage: Storage = IN_MEMORY) -> None:
         self._height, self._width = height, width
-        grays, colors = (self._gains_of(row, storage) for row in _CURVATURES)
+        grays, colors = (self._gains_of(row, storage) for row in CURVATURES)
         self._gains = (grays, colors, colors)
 
     def apply(self, gradient: Tensor) -> None:
         """Filter a gradient, contiguous float32 (1, 3, H, W), in place."""
         planes = gradient.reshape(3, self._height, self._width)
         spectrum = self._spectrum()
-        _mix(_COLORS, planes)
+        _mix(COLORS, planes)
         for plane, gains in zip(planes, self._gains, strict=True):
             for rows in self._rows(gradient):
                 spectrum[:, rows] = np.fft.rfft(plane[rows], axis=1).T
@@ -60,7 +60,7 @@ class Preconditioner:
             for rows in self._rows(gradient):
                 across = np.ascontiguousarray(spectrum[:, rows].T)
                 plane[rows] = np.fft.irfft(across, n=self._width, axis=1)
-        _mix(_COLORS.T, planes)
+        _mix(COLORS.T, planes)
 
     def square(self, gradient: Tensor) -> float:
         """Return the product of a gradient (1, 3, H, W) with what it would be filtered to.
@@ -74,7 +74,7 @@ class Preconditioner:
             counts[-1] = 1
         spectrum = self._spectrum()
         total = 0.0
-        for color, gains in zip(_COLORS, self._gains, strict=True):
+        for color, gains in zip(COLORS, self._gains, strict=True):
             for rows in self._rows(gradient):
                 mixed = np.einsum("j,jhw->hw", color, planes[:, rows])
                 spectrum[:, rows] = np.fft.rfft(mixed, axis=1).T
@@ -89,7 +89,7 @@ class Preconditioner:
         gains: Tensor = storage.empty((across.size, down.size))
         for part in self._frequencies(gains):
             frequency = np.hypot(across[part, np.newaxis], down)
-            gains[part] = np.interp(frequency, _FREQUENCIES, curvatures) ** -_POWER
+            gains[part] = np.interp(frequency, FREQUENCIES, curvatures) ** -POWER
         return gains
 
     def _spectrum(self) -> NDArray[np.complex64]:

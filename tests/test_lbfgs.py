@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ortist.engine import lbfgs
 from ortist.engine.lbfgs import LBFGS
-from ortist.engine.preconditioner import _COLORS, _CURVATURES, _FREQUENCIES, _POWER, Preconditioner
+from ortist.engine.preconditioner import COLORS, CURVATURES, FREQUENCIES, POWER, Preconditioner
 from ortist.engine.storage import BLOCK, IN_MEMORY, Storage
 
 Array = NDArray[Any]
@@ -120,10 +120,10 @@ def test_the_preconditioner_is_a_filter(height: int, width: int) -> None:
     """By the definition, in float64."""
     gradient = RANDOM.normal(0, 1, (1, 3, height, width)).astype(np.float32)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
-    gains = [np.interp(frequency, _FREQUENCIES, row) ** -_POWER for row in _CURVATURES]
-    mixed = np.einsum("ij,jhw->ihw", _COLORS, gradient[0])
+    gains = [np.interp(frequency, FREQUENCIES, row) ** -POWER for row in CURVATURES]
+    mixed = np.einsum("ij,jhw->ihw", COLORS, gradient[0])
     filtered = np.fft.ifft2(np.fft.fft2(mixed) * np.stack([gains[0], gains[1], gains[1]]))
-    expected = np.einsum("ji,jhw->ihw", _COLORS, filtered.real)[np.newaxis]
+    expected = np.einsum("ji,jhw->ihw", COLORS, filtered.real)[np.newaxis]
     preconditioner = Preconditioner(height, width)
     square = preconditioner.square(gradient)
     assert square == pytest.approx((gradient * expected).sum(), rel=1e-5)
