@@ -1,0 +1,28 @@
+// J and its gradient, of pictures that are given in the size to paint.
+import { deviceOf } from "./files.js";
+import { Objective, weightedParts } from "../../web/objective.js";
+import { settleTargets } from "../../web/targets.js";
+
+const canvas = { seen: (point) => point, pulled: (gradient) => gradient };
+
+/** Returns costs by name and the gradient at an image, given targets or what they are made of. */
+export async function evaluate(folder, options, block, image, given) {
+  const device = await deviceOf(folder);
+  const parts = weightedParts(options, device.artifacts.facts);
+  const key = { pooling: "average", parts: parts.map(({ name }) => name), block, rescaled: false };
+  const targets = given.targets ?? (await settled(device, key, parts, given));
+  const graph = await device.graph("gradient", key);
+  const objective = new Objective(graph, parts, targets, options.tv, canvas);
+  const found = await objective.evaluate(image, options.alpha, options.beta);
+  await device.release(graph);
+  return found;
+}
+
+async function settled(device, key, parts, { content, styles }) {
+  const measure = await device.graph("measure", key);
+  const shares = styles.map((pixels) => ({ pixels, share: 1 / styles.length }));
+  const scene = { content, styles: shares };
+  const targets = await settleTargets(device, measure, parts, scene, content);
+  await device.release(measure);
+  return targets;
+}
