@@ -15,7 +15,7 @@ from ortist.models.files import read_regular, reason
 
 SIZES = frozenset({"size", "width", "height"})
 DEFAULT_RECIPE = "standard"
-_SIZED_BY = ("content_cost", "statistic")
+SIZED_BY = ("content_cost", "statistic")
 """Options that say how large costs are, unless they are normalized."""
 MAX_BYTES = 64_000
 """Largest file of options."""
@@ -68,7 +68,7 @@ class Recipe:
             return not same(chosen.get(name, own), own)
 
         balanced = same({**self.options, **chosen}.get("normalize"), True)
-        if differs("normalize") or (not balanced and any(map(differs, _SIZED_BY))):
+        if differs("normalize") or (not balanced and any(map(differs, SIZED_BY))):
             left_out |= {"alpha", "beta", "tv"}
         for option in OPTIONS.values():
             for other, needed in option.needs.items():
