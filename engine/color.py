@@ -16,7 +16,7 @@ from ortist.engine.optimizer import Tensor
 
 COLORS = ("style", "luminance", "match", "after")
 _LUMA = np.array(LUMA, np.float32).reshape(1, 3, 1, 1)
-_LEAST_VARIANCE = 1.0
+LEAST_VARIANCE = 1.0
 """In a direction of colors that there is: what is less is rounding and noise, as in a gray JPEG."""
 
 
@@ -101,7 +101,7 @@ def _moments(picture: Tensor, mask: Mask | None) -> _Moments:
 def _power(covariance: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
     """Return a power of a covariance, 0 in directions without variance."""
     values, vectors = np.linalg.eigh(covariance)
-    real = values > _LEAST_VARIANCE
+    real = values > LEAST_VARIANCE
     powers = np.where(real, np.where(real, values, 1.0) ** exponent, 0.0)
     result: NDArray[np.float64] = (vectors * powers) @ vectors.T
     return result

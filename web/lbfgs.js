@@ -247,11 +247,10 @@ export class LBFGS {
   }
 }
 
-/** @param {number} value @returns {number} the power of two above it, within float32; 1 for 0 */
+/** @param {number} value a float32 @returns {number} the power of two above it; 1 for 0 */
 function powerOfTwo(value) {
-  if (!value) return 1;
-  let power = 2 ** -120;
-  while (power <= value && power < 2 ** 120) power *= 2;
+  let power = value ? 2 ** -149 : 1;
+  while (power <= value) power *= 2;
   return power;
 }
 

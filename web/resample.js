@@ -1,6 +1,6 @@
 // @ts-check
-// Pictures in other sizes, with the values that Pillow gives: rows are resampled first, and then
-// the columns of what that is rounded to.
+// Pictures in other sizes, with the values that the engine gets of Pillow: rows are resampled first,
+// and then the columns of what that is rounded to.
 
 /** @typedef {import("./picture.js").Picture} Picture */
 /** @typedef {import("./picture.js").Pixels} Pixels */

@@ -1,0 +1,12 @@
+// @ts-check
+
+/** A picture or an option that cannot be used. */
+export class InputError extends Error {
+  name = "InputError";
+}
+
+/** @param {unknown} value @returns {string} what a message says of it, in one short line */
+export function shown(value) {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 59)}…` : text;
+}
