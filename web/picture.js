@@ -35,7 +35,11 @@ export function toPicture({ data, dims: [height, width] }) {
   return { data: planes, dims: [1, 3, height, width] };
 }
 
-/** @param {Picture} picture @returns {Pixels} rounded and clipped to 0..255 */
+/**
+ * Returns a picture rounded and clipped to 0..255.
+ *
+ * @param {Picture} picture @returns {{data: Uint8ClampedArray, dims: number[]}}
+ */
 export function toPixels(picture) {
   const [width, height] = sizeOf(picture);
   const count = width * height;

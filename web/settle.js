@@ -3,7 +3,7 @@
 
 import { eigh } from "./linear.js";
 
-/** @typedef {{data: Float32Array, dims: readonly number[]}} Tensor */
+/** @typedef {{data: Float32Array, dims: number[]}} Tensor */
 /** @typedef {Record<string, Tensor>} Statistics by name */
 /** @typedef {{noise: number, least_noise: number, directions: number}} Constants of Gaussian */
 
