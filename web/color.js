@@ -10,7 +10,11 @@ import { clipped } from "./picture.js";
 
 const CHANNELS = [0, 1, 2];
 
-/** Returns a picture with its luma in all channels. @param {Picture} picture @param {Luma} constants */
+/**
+ * Returns a picture with its luma in all channels.
+ *
+ * @param {Picture} picture @param {Luma} constants
+ */
 export function gray(picture, constants) {
   const plane = lumaOf(picture, constants);
   const data = new Float32Array(picture.data.length);
@@ -91,15 +95,28 @@ export function recolored(style, content, masks, { color: { least_variance: leas
   const away = power(own.covariance, -0.5, least);
   const matrix = back.map((row) =>
     CHANNELS.map((column) => row.reduce((sum, value, at) => sum + value * away[at][column], 0)));
-  const count = style.data.length / 3;
+  const offset = matrix.map((row, channel) =>
+    row.reduce((sum, value, at) => sum - value * own.mean[at], wanted.mean[channel]));
   const data = new Float32Array(style.data.length);
-  for (let at = 0; at < count; at++) {
-    const [x, y, z] = CHANNELS.map((channel) => style.data[channel * count + at] - own.mean[channel]);
-    matrix.forEach(([a, b, c], channel) => {
-      data[channel * count + at] = a * x + b * y + c * z + wanted.mean[channel];
-    });
-  }
+  mix(matrix, style.data, data, offset);
   return { data, dims: style.dims };
+}
+
+/**
+ * Multiplies the color of each pixel by a matrix, and adds another one.
+ *
+ * @param {number[][]} matrix @param {Float32Array} from planes
+ * @param {Float32Array} to likewise, maybe the same
+ * @param {number[]} [offset]
+ */
+export function mix([[a, b, c], [d, e, f], [g, h, i]], from, to, [red, green, blue] = [0, 0, 0]) {
+  const count = from.length / 3;
+  for (let x = 0, y = count, z = 2 * count; x < count; x++, y++, z++) {
+    const [first, second, third] = [from[x], from[y], from[z]];
+    to[x] = red + a * first + b * second + c * third;
+    to[y] = green + d * first + e * second + f * third;
+    to[z] = blue + g * first + h * second + i * third;
+  }
 }
 
 /**

@@ -1,10 +1,11 @@
 // @ts-check
 // What is known beforehand of the curvature of style transfer's costs, by color and frequency.
 
+import { mix } from "./color.js";
 import { Fourier } from "./fourier.js";
 
 /**
- * @typedef {object} Known what the module of Python's tells
+ * @typedef {object} Known
  * @property {number[]} frequencies in cycles per pixel
  * @property {number[][]} curvatures at these, of gray and of color differences
  * @property {number} power how much of it is made up for
@@ -104,20 +105,5 @@ function multiply(factors, re, im) {
   for (let at = 0; at < factors.length; at++) {
     re[at] *= factors[at];
     im[at] *= factors[at];
-  }
-}
-
-/**
- * Multiplies the color of each pixel by a matrix.
- *
- * @param {number[][]} matrix @param {Float32Array} from @param {Float32Array} to
- */
-function mix([[a, b, c], [d, e, f], [g, h, i]], from, to) {
-  const size = from.length / 3;
-  for (let x = 0, y = size, z = 2 * size; x < size; x++, y++, z++) {
-    const [first, second, third] = [from[x], from[y], from[z]];
-    to[x] = a * first + b * second + c * third;
-    to[y] = d * first + e * second + f * third;
-    to[z] = g * first + h * second + i * third;
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// Pictures in other sizes, with the values that the engine gets of Pillow: rows are resampled first,
+// Pictures in other sizes, with the values that the engine has by Pillow: rows are resampled first,
 // and then the columns of what that is rounded to.
 
 /** @typedef {import("./picture.js").Picture} Picture */

@@ -5,7 +5,13 @@ import { rounded } from "./size.js";
 import { startsFromPicture } from "./starts.js";
 
 /** @typedef {{width: number, height: number, steps: number}} Scale a size, and evaluations in it */
-/** @typedef {{growth: number, single_side: number, first_side: number, matched_side: number}} Known */
+/**
+ * @typedef {object} Known
+ * @property {number} growth ratio of the sides of one scale to those of the one before
+ * @property {number} single_side up to which there is one by default
+ * @property {number} first_side what the longer side of the first is nearest to by default
+ * @property {number} matched_side the same with neighbors
+ */
 /**
  * @typedef {object} Options
  * @property {number} steps

@@ -43,9 +43,10 @@ export function checkSize(width, height, name, maxPixels, { size: { min_side: le
 export function fitSize(width, height, options, constants) {
   const scale = options.width ? options.width / width
     : options.height ? options.height / height : options.size / Math.max(width, height);
-  const fitted = [options.width ?? rounded(width * scale), options.height ?? rounded(height * scale)];
-  checkSize(fitted[0], fitted[1], "the picture", options.max_pixels, constants);
-  return [fitted[0], fitted[1]];
+  const toWidth = options.width ?? rounded(width * scale);
+  const toHeight = options.height ?? rounded(height * scale);
+  checkSize(toWidth, toHeight, "the picture", options.max_pixels, constants);
+  return [toWidth, toHeight];
 }
 
 /**

@@ -1,7 +1,7 @@
 // @ts-check
 // Where the optimization starts. The noise is not NumPy's: the same seed gives another picture.
 
-import { moments, power } from "./color.js";
+import { mix, moments, power } from "./color.js";
 import { clipped, sizeOf, toPicture } from "./picture.js";
 import { Random } from "./random.js";
 import { resizePixels } from "./resample.js";
@@ -83,14 +83,8 @@ function filled({ data, dims }, value, color) {
 function colored({ data, dims }, styles, random) {
   const { mean, covariance } = moments(joined(styles));
   const root = power(covariance, 0.5, 0);
-  const count = data.length / 3;
-  const values = new Float32Array(data.length);
-  for (let at = 0; at < count; at++) {
-    const [x, y, z] = [random.normal(1), random.normal(1), random.normal(1)];
-    root.forEach(([a, b, c], channel) => {
-      values[channel * count + at] = a * x + b * y + c * z + mean[channel];
-    });
-  }
+  const values = data.map(() => random.normal(1));
+  mix(root, values, values, mean);
   return { data: values, dims };
 }
 
