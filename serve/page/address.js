@@ -20,7 +20,7 @@ export function takeToken() {
 /** @returns {string|null} the painting that the address is of */
 export function openJob() {
   const id = fragment().get("job");
-  return id && /^[0-9a-f]{32}$/.test(id) ? id : null;
+  return id && /^(here-)?[0-9a-f]{32}$/.test(id) ? id : null;
 }
 
 /** @param {string|null} id */

@@ -1,6 +1,8 @@
 // @ts-check
-// Requests to the server. Addresses are relative: the app may be mounted anywhere.
+// Requests to the server, and to what paints here as if it were one. Addresses are relative: the app
+// may be mounted anywhere.
 
+import { placeOf } from "./places.js";
 import { askToken, authorization } from "./token.js";
 
 /**
@@ -11,12 +13,16 @@ import { askToken, authorization } from "./token.js";
  *   position: number|null, created: string, started: string|null, ended: string|null, recipe: string,
  *   options: Record<string, any>, inputs: string[],
  *   regions: {mask: string, style: string|null, style_mask: string|null}[],
- *   plan: {width: number, height: number, steps: number, peak_bytes: number, tile: number, scales: Scale[]},
- *   progress: Step|null, preview: number|null, result: boolean}} Job
+ *   plan: {width: number, height: number, steps: number, peak_bytes: number|null, tile: number, scales: Scale[]},
+ *   progress: Step|null, preview: number|null, result: boolean,
+ *   loading?: {loaded: number, total: number}|null, threads?: number|null}} Job loading and threads: of what is
+ *   painted here, of which peak_bytes is not known
  * @typedef {{upload_bytes: number, picture_pixels: number, painted_pixels: number, styles: number,
  *   regions: number, steps: number, seconds: number, queued: number, jobs_per_client: number,
  *   kept_seconds: number}} Limits
  * @typedef {{name: string, about: string, options: Record<string, any>}} Recipe
+ * @typedef {{method?: string, headers?: Record<string, string>, signal?: AbortSignal, body?: FormData}} Init
+ * @typedef {(path: string, init: Init) => Promise<Response>} Service
  */
 
 /** The server said no. */
@@ -36,6 +42,14 @@ export class ConnectionLost extends Error {
   }
 }
 
+/** @type {Service|null} */
+let here = null;
+
+/** @param {Service} answer to requests for what is painted in this browser */
+export function answerHere(answer) {
+  here = answer;
+}
+
 /** @param {Job} job @returns {boolean} whether nothing more will happen to it */
 export function isFinal(job) {
   return ["done", "canceled", "failed"].includes(job.state);
@@ -53,9 +67,20 @@ export function jobPath(id) {
  * @returns {Promise<Response>} with a status below 400
  */
 export async function request(path, { headers = {}, ...init } = {}) {
+  if (here && isHere(path)) return checked(await here(path, { headers, ...init }));
   const token = authorization();
   const response = await reach(path, { ...init, headers: { ...headers, ...token } });
   if (response.status === 401 && await askToken(token)) return request(path, { headers, ...init });
+  return checked(response);
+}
+
+/** @param {string} path */
+function isHere(path) {
+  return path.startsWith("v1/jobs/") && placeOf(path.slice("v1/jobs/".length)) === "here";
+}
+
+/** @param {Response} response */
+async function checked(response) {
   if (response.status >= 400) throw await refusal(response);
   return response;
 }
@@ -96,6 +121,12 @@ function toError(status, text, retryAfter) {
   }
   const seconds = Number(retryAfter);
   return new ApiError(status, detail, retryAfter && Number.isFinite(seconds) ? seconds : null);
+}
+
+/** Has a job painted here. @param {FormData} form @returns {Promise<Job>} */
+export async function paintHere(form) {
+  const answer = /** @type {Service} */ (here);
+  return (await checked(await answer("v1/jobs", { method: "POST", body: form }))).json();
 }
 
 /**

@@ -3,42 +3,25 @@
 
 import { openJob, showJob } from "./address.js";
 import { allOptions } from "./all-options.js";
-import { ApiError, ConnectionLost, json } from "./api.js";
 import { button, el, iconButton } from "./dom.js";
 import { Draft } from "./draft.js";
 import { easel } from "./easel.js";
+import { findPlaces } from "./find-places.js";
 import { mainControls } from "./form.js";
 import { History } from "./history.js";
 import { JobView } from "./job.js";
 import { Options } from "./options.js";
 import { paintButton } from "./paint.js";
+import { placeOf, Places } from "./places.js";
 import { regions } from "./regions.js";
 import { repeat } from "./repeat.js";
 import { stem } from "./text.js";
 import { nextTheme, theme } from "./theme.js";
 import { keepToken } from "./token.js";
 
-const RETRY = 3;
-
 /** @param {string} id @returns {HTMLElement} */
 function byId(id) {
   return /** @type {HTMLElement} */ (document.getElementById(id));
-}
-
-/** What the server can do, which is asked for until it answers. */
-async function ask() {
-  for (;;) {
-    try {
-      const [limits, recipes, schema] = await Promise.all(["v1/limits", "v1/recipes", "v1/options"].map((path) => json(path)));
-      byId("notice").textContent = "";
-      return { limits, recipes, schema };
-    } catch (error) {
-      const passing = error instanceof ConnectionLost || (error instanceof ApiError && error.status !== 401);
-      byId("notice").textContent = passing ? "The server does not answer, trying again" : "A token is needed; reload to give one";
-      if (!passing) throw error;
-      await new Promise((resolve) => setTimeout(resolve, RETRY * 1000));
-    }
-  }
 }
 
 function themeButton() {
@@ -75,7 +58,8 @@ class App {
 
   /** @param {Draft} draft */
   constructor(draft) {
-    this.history = new History(byId("history"), { onOpen: (id) => this.go(id), onNew: () => this.go(null) });
+    this.places = draft.places;
+    this.history = new History(byId("history"), this.places, { onOpen: (id) => this.go(id), onNew: () => this.go(null) });
     this.setUp = {
       stage: easel(draft, () => !this.#view),
       panel: el("div", { class: "form" }, ...mainControls(draft), regions(draft), allOptions(draft)),
@@ -84,6 +68,7 @@ class App {
     /** @type {import("./job.js").Surroundings} */
     this.around = {
       history: this.history,
+      places: this.places,
       onLeave: () => this.go(null),
       titles: (name) => draft.options.schema.properties[name]?.title ?? name,
       onRepeat: async (job) => {
@@ -112,6 +97,7 @@ class App {
 
   /** @param {string|null} id of the painting to show, null for what is set up */
   show(id) {
+    if (id && !this.places.has(placeOf(id))) return this.go(null);
     if (this.#view && this.#view.id === id) return;
     this.#view?.close();
     const view = id ? new JobView(id, this.around) : null;
@@ -127,5 +113,9 @@ class App {
 
 keepToken();
 byId("tools").append(themeButton());
-const { limits, recipes, schema } = await ask();
-new App(new Draft(new Options(schema, recipes), limits));
+const told = await findPlaces((text) => {
+  byId("notice").textContent = text;
+});
+// A server's options are all that there are.
+const { schema, recipes } = /** @type {import("./places.js").Told} */ (told.server ?? told.here);
+new App(new Draft(new Options(schema, recipes), new Places(told)));

@@ -3,6 +3,7 @@
 
 import { isEmpty } from "./masks.js";
 import { release } from "./pictures.js";
+import { inWords } from "./places.js";
 import { bytes, pixels } from "./text.js";
 
 /**
@@ -28,16 +29,22 @@ export class Draft extends EventTarget {
   errors = new Map();
   /** Counts changes, by which one knows whether a request that got lost would still be the same. */
   version = 0;
-  #tooLarge = false;
+  /** @type {string[]} places of messages that say why it cannot be painted where it is to be */
+  #unfit = [];
 
   /**
    * @param {import("./options.js").Options} options
-   * @param {import("./api.js").Limits} limits
+   * @param {import("./places.js").Places} places
    */
-  constructor(options, limits) {
+  constructor(options, places) {
     super();
     this.options = options;
-    this.limits = limits;
+    this.places = places;
+    places.addEventListener("change", () => this.everythingChanged());
+  }
+
+  get limits() {
+    return this.places.chosen.limits;
   }
 
   /** @param {"pictures"|"regions"|"options"} what @param {...string} mended places whose message is past */
@@ -45,6 +52,7 @@ export class Draft extends EventTarget {
     this.version += 1;
     const past = [...mended, "paint"].filter((place) => this.errors.delete(place));
     this.dispatchEvent(new Event(what));
+    this.#checkPlace();
     if (past.length) this.dispatchEvent(new Event("errors"));
   }
 
@@ -64,12 +72,25 @@ export class Draft extends EventTarget {
     return { width: scaled(content.width), height: scaled(content.height) };
   }
 
-  /** Says at once if the painting would be too large for the server, and no longer once it is not. */
-  checkArea() {
-    const message = this.#areaMessage();
-    if (message) this.refuse("option:size", message);
-    else if (this.#tooLarge && this.errors.delete("option:size")) this.dispatchEvent(new Event("errors"));
-    this.#tooLarge = Boolean(message);
+  /** Says at once why this cannot be painted at the chosen place, and no longer once it can. */
+  #checkPlace() {
+    const found = this.#against();
+    if (found.length === this.#unfit.length && found.every(([place, message]) => this.errors.get(place) === message)) return;
+    for (const place of this.#unfit) this.errors.delete(place);
+    for (const [place, message] of found) this.errors.set(place, message);
+    this.#unfit = found.map(([place]) => place);
+    this.dispatchEvent(new Event("errors"));
+  }
+
+  /** @returns {[string, string][]} */
+  #against() {
+    const area = this.#areaMessage();
+    return [...this.places.chosen.against(this), ...(area ? [/** @type {[string, string]} */ (["option:size", area])] : [])];
+  }
+
+  /** @param {string} place of a message @returns {boolean} whether the server would do what this browser cannot */
+  isForServer(place) {
+    return this.places.both && this.places.now === "here" && this.#unfit.includes(place);
   }
 
   #areaMessage() {
@@ -77,7 +98,7 @@ export class Draft extends EventTarget {
     const most = this.limits.painted_pixels;
     if (width * height <= most) return "";
     const longest = Math.floor(Math.max(width, height) * Math.sqrt(most / (width * height)));
-    return `${pixels(width, height)} is too large for this server, accepted are up to ${longest} px.`;
+    return `${pixels(width, height)} is too large to be painted ${inWords(this.places.now)}, accepted are up to ${longest} px.`;
   }
 
   /** Forgets all messages. */
@@ -160,8 +181,7 @@ export class Draft extends EventTarget {
       else if (!region.kept && !region.style) found.push([place, "Add a style for this region, or leave it as it is."]);
     });
     if (this.protect && isEmpty(this.protect)) found.push(["protect", "Paint what to protect, or remove it."]);
-    const area = this.#areaMessage();
-    if (area) found.push(["option:size", area]);
+    found.push(...this.#against());
     const total = this.#uploadSize();
     const accepted = this.limits.upload_bytes;
     if (total > accepted) found.push(["paint", `The pictures have ${bytes(total)} together, accepted are up to ${bytes(accepted)}.`]);

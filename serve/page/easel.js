@@ -63,7 +63,7 @@ async function takeContent(draft, files) {
 async function takeStyles(draft, files) {
   for (const file of files) {
     if (draft.styles.length >= draft.limits.styles) {
-      return draft.refuse("styles", `This server takes up to ${draft.limits.styles} styles.`);
+      return draft.refuse("styles", `Up to ${draft.limits.styles} styles are accepted.`);
     }
     await read(draft, file, "styles", (picture) => draft.addStyle(picture));
   }
@@ -134,7 +134,6 @@ function stylesSlot(draft) {
 function styleTile(draft, at) {
   const style = draft.styles[at];
   const number = draft.styles.length > 1 ? `style ${at + 1}` : "the style";
-  const message = draft.errors.get(`style-${at + 1}`);
   return el("div", { class: "tile" },
     el("div", { class: "shown" }, shown(style.picture)),
     el("div", { class: "caption" },
@@ -142,7 +141,7 @@ function styleTile(draft, at) {
       el("span", { class: "caption-size" }, measured(style.picture)),
       iconButton("close", `Remove ${number}`, () => draft.removeStyle(at), { "data-key": `style-remove-${at}` })),
     draft.styles.length > 1 && weight(draft, style, at),
-    message && fixedError(message));
+    fixedError(draft, `style-${at + 1}`));
 }
 
 /** @param {Draft} draft @param {import("./draft.js").Style} style @param {number} at */

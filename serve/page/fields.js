@@ -2,6 +2,7 @@
 // Form controls with what belongs to each: a label, a way back, a message.
 
 import { el, icon, iconButton, newId } from "./dom.js";
+import { toServer } from "./way-out.js";
 
 /**
  * The message that belongs to a place; it is read out when it comes.
@@ -13,10 +14,13 @@ import { el, icon, iconButton, newId } from "./dom.js";
 export function errorNote(draft, place, control) {
   const id = newId();
   const note = el("p", { class: "error", id, role: "alert" });
+  let shown = "";
   const update = () => {
     const message = draft.errors.get(place) ?? "";
-    if (message === note.textContent) return;
-    note.replaceChildren(...(message ? [icon("warning"), el("span", {}, message)] : []));
+    const now = `${message} ${draft.isForServer(place)}`;
+    if (now === shown) return;
+    shown = now;
+    note.replaceChildren(...(message ? said(draft, place, message) : []));
     if (message) control?.setAttribute("aria-invalid", "true");
     else control?.removeAttribute("aria-invalid");
   };
@@ -27,11 +31,20 @@ export function errorNote(draft, place, control) {
 }
 
 /**
- * @param {string} message
- * @returns {HTMLElement} a message in what is made anew for each
+ * @param {import("./draft.js").Draft} draft
+ * @param {string} place
+ * @returns {HTMLElement|false} the message of a place, in what is made anew for each
  */
-export function fixedError(message) {
-  return el("p", { class: "error", role: "alert" }, icon("warning"), el("span", {}, message));
+export function fixedError(draft, place) {
+  const message = draft.errors.get(place);
+  return message ? el("p", { class: "error", role: "alert" }, ...said(draft, place, message)) : false;
+}
+
+/** @param {import("./draft.js").Draft} draft @param {string} place @param {string} message @returns {Node[]} */
+function said(draft, place, message) {
+  const text = el("span", {}, message);
+  if (draft.isForServer(place)) text.append(" ", toServer(draft.places));
+  return [icon("warning"), text];
 }
 
 /**

@@ -80,7 +80,6 @@ function size(draft) {
     head.setChanged(options.isChanged("size"));
     const { width, height } = draft.painted();
     hint.textContent = width ? `${pixels(width, height)}, as the content is.` : "The longer side of the painting.";
-    draft.checkArea();
   });
   return el("div", { class: "field" }, head.row, choices.group, hint, errorNote(draft, "option:size", field));
 }

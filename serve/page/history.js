@@ -1,9 +1,10 @@
 // @ts-check
-// The user's own paintings. This browser knows their ids; the server lists nothing.
+// The user's own paintings. This browser knows their ids; places list nothing.
 
-import { ApiError, isFinal, jobPath, json } from "./api.js";
+import { ApiError, isFinal, jobPath, json, request } from "./api.js";
 import { el, icon, iconButton } from "./dom.js";
 import { preview } from "./loaded.js";
+import { inWords, placeOf } from "./places.js";
 import { clock } from "./text.js";
 
 const KEY = "ortist.jobs";
@@ -32,10 +33,12 @@ export class History {
 
   /**
    * @param {HTMLElement} place
+   * @param {import("./places.js").Places} places
    * @param {{onOpen: (id: string) => void, onNew: () => void}} listeners
    */
-  constructor(place, { onOpen, onNew }) {
+  constructor(place, places, { onOpen, onNew }) {
     this.place = place;
+    this.places = places;
     this.onOpen = onOpen;
     this.first = el("button", { type: "button", class: "card new", onclick: onNew },
       el("span", { class: "card-picture" }, icon("add")), el("span", { class: "card-name" }, "New painting"));
@@ -54,7 +57,18 @@ export class History {
 
   /** @param {Job} job @param {string} name @param {Record<string, string>} files */
   add({ id, created }, name, files) {
-    this.#keep([{ id, name, created, files }, ...this.#entries().filter((one) => one.id !== id)].slice(0, MOST));
+    const all = [{ id, name, created, files }, ...this.#entries().filter((one) => one.id !== id)];
+    this.#keep(all.slice(0, MOST));
+    // A server removes by itself what is old; this browser would keep it for ever.
+    for (const old of all.slice(MOST)) {
+      if (placeOf(old.id) === "here") request(`${jobPath(old.id)}?purge=true`, { method: "DELETE" }).catch(() => {});
+    }
+  }
+
+  /** @param {string} id @returns {string} what it is called, with where it is painted if there is a choice */
+  called(id) {
+    const name = this.entry(id)?.name ?? "Painting";
+    return this.places.both ? `${name}, painted ${inWords(placeOf(id))}` : name;
   }
 
   /** @param {Job} job as it is now */
@@ -95,6 +109,11 @@ export class History {
     }
   }
 
+  /** @returns {Entry[]} those whose place is there */
+  #shown() {
+    return this.#entries().filter(({ id }) => this.places.has(placeOf(id)));
+  }
+
   /** @param {Entry[]} entries */
   #keep(entries) {
     localStorage.setItem(KEY, JSON.stringify(entries));
@@ -102,7 +121,7 @@ export class History {
   }
 
   #render() {
-    const entries = this.#entries();
+    const entries = this.#shown();
     this.place.hidden = !entries.length && !this.#note.textContent;
     for (const [id, { picture }] of this.#tiles) {
       if (entries.some((one) => one.id === id)) continue;
@@ -120,8 +139,8 @@ export class History {
     const known = this.#tiles.get(id);
     if (known) return known;
     const frame = el("span", { class: "card-picture" }, icon("picture"));
-    const state = el("span", { class: "card-state" }, clock(created));
-    const button = el("button", { type: "button", class: "card", title: name, onclick: () => this.onOpen(id) },
+    const state = el("span", { class: "card-state" }, this.#at(id, clock(created)));
+    const button = el("button", { type: "button", class: "card", title: this.called(id), onclick: () => this.onOpen(id) },
       frame, el("span", { class: "card-name" }, name), state);
     /** @type {Tile} */
     const tile = { button, frame, state, picture: preview(id), shown: null };
@@ -133,7 +152,7 @@ export class History {
   #showState(job) {
     const tile = this.#tiles.get(job.id);
     if (!tile) return;
-    tile.state.textContent = inWords(job);
+    tile.state.textContent = this.#at(job.id, stateOf(job));
     tile.button.dataset.state = job.state;
     if (job.preview === null || job.preview === tile.shown) return;
     tile.shown = job.preview;
@@ -145,6 +164,11 @@ export class History {
     });
   }
 
+  /** @param {string} id @param {string} state @returns {string} with where it is painted if there is a choice */
+  #at(id, state) {
+    return this.places.both && placeOf(id) === "here" ? `Here, ${state[0].toLowerCase()}${state.slice(1)}` : state;
+  }
+
   async #watch() {
     for (;;) {
       if (!document.hidden) await this.#look();
@@ -153,26 +177,26 @@ export class History {
   }
 
   async #look() {
-    for (const { id, name } of this.#entries()) {
+    for (const { id, name } of this.#shown()) {
       const job = this.#jobs.get(id);
       if (id === this.#open || (job && isFinal(job))) continue;
       try {
         this.update(await json(jobPath(id)));
       } catch (error) {
-        if (error instanceof ApiError && error.status === 404) this.forget(id, gone(name));
+        if (error instanceof ApiError && error.status === 404) this.forget(id, gone(id, name));
         else return;
       }
     }
   }
 }
 
-/** @param {string} name @returns {string} */
-export function gone(name) {
-  return `The server no longer has “${name}”; it was taken off this list.`;
+/** @param {string} id @param {string} name @returns {string} */
+export function gone(id, name) {
+  return `${placeOf(id) === "here" ? "This browser" : "The server"} no longer has “${name}”; it was taken off this list.`;
 }
 
 /** @param {Job} job */
-function inWords({ state, position, progress, created, plan }) {
+function stateOf({ state, position, progress, created, plan }) {
   if (state === "queued") return position ? `${position} before it` : "Next";
   if (state === "running") return progress ? `${Math.round((100 * progress.step) / plan.steps)} %` : "Starting";
   if (state === "done") return clock(created);

@@ -7,12 +7,13 @@ import { confirmed } from "./confirm.js";
 import { Costs } from "./costs.js";
 import { Curve } from "./curve.js";
 import { button, el, icon, newId, refill } from "./dom.js";
-import { download, FORMATS } from "./download.js";
+import { download, formatsOf } from "./download.js";
 import { follow } from "./events.js";
 import { segments } from "./fields.js";
 import { gone } from "./history.js";
 import { input, LoadedPicture, preview } from "./loaded.js";
 import { toText } from "./options.js";
+import { inWords, placeOf } from "./places.js";
 import { Progress } from "./progress.js";
 import { bytes, clock } from "./text.js";
 
@@ -22,7 +23,7 @@ const PREVIEW_SIDE = 1024;
 /**
  * @typedef {import("./api.js").Job} Job
  * @typedef {import("./api.js").Step} Step
- * @typedef {{history: import("./history.js").History, onLeave: () => void, onRepeat: (job: Job) => Promise<void>,
+ * @typedef {{history: import("./history.js").History, places: import("./places.js").Places, onLeave: () => void, onRepeat: (job: Job) => Promise<void>,
  *   titles: (name: string) => string}} Surroundings titles: of options
  */
 
@@ -53,12 +54,13 @@ export class JobView {
   constructor(id, surroundings) {
     this.id = id;
     this.around = surroundings;
+    this.place = placeOf(id);
     this.name = surroundings.history.entry(id)?.name ?? "Painting";
     this.preview = preview(id);
     this.full = new LoadedPicture(`${jobPath(id)}/result?format=jpg&quality=95`);
     this.stage = el("div", { class: "job-stage" }, this.#compare.element, this.#bar);
     this.panel = el("div", { class: "job-panel" },
-      el("p", { class: "job-name" }, this.name), this.#progress.element, this.#actions, this.#message, this.#curvePlace, this.#facts);
+      el("p", { class: "job-name" }, surroundings.history.called(id)), this.#progress.element, this.#actions, this.#message, this.#curvePlace, this.#facts);
     this.stop = follow(id, {
       onJob: (job) => this.#onJob(job),
       onStep: (step) => this.#onStep(step),
@@ -134,7 +136,7 @@ export class JobView {
   #onEnd(error) {
     if (!error || this.#closed) return;
     if (error.status !== 404) return this.#refuse(error.message);
-    this.around.history.forget(this.id, gone(this.name));
+    this.around.history.forget(this.id, gone(this.id, this.name));
     this.around.onLeave();
   }
 
@@ -159,6 +161,7 @@ export class JobView {
 
   /** Shows the pixels themselves where the preview is smaller. @param {Job} job */
   async #showFull({ plan }) {
+    if (this.place === "here") return;
     if (Math.max(plan.width, plan.height) <= PREVIEW_SIDE) return;
     const url = await this.full.load().catch(() => "");
     if (url && !this.#closed) this.#compare.show(url, this.name, false);
@@ -215,18 +218,20 @@ export class JobView {
         (job.state === "running" || job.state === "queued") && button("Pause", act("pause"), { icon: "pause", "data-key": "pause" }),
         job.state === "paused" && button("Resume", act("resume"), { icon: "play", class: "primary", "data-key": "pause" }),
         !final && button("Cancel", act("cancel"), { icon: "stop", "data-key": "cancel" }),
-        button("Repeat with these options", () => this.#act(() => this.around.onRepeat(job)), { icon: "repeat", "data-key": "repeat" }),
+        button(job.state === "failed" ? "Paint again" : "Repeat with these options", () => this.#act(() => this.around.onRepeat(job)), { icon: "repeat", "data-key": "repeat" }),
         final && button("Remove", () => this.#act(() => this.#remove()), { icon: "clear", class: "quiet", "data-key": "remove" })),
     ];
   }
 
   #downloads() {
-    const [first, ...others] = FORMATS;
+    const [first, ...others] = formatsOf(this.id);
     const save = (/** @type {typeof first} */ format) => () => this.#act(() => download(this.id, format, this.name));
     return el("div", { class: "stack tight" },
       button(`Download ${first.label}`, save(first), { icon: "download", class: "primary wide", "data-key": "download" }),
       el("div", { class: "row thirds" }, ...others.map((format) =>
-        button(format.label, save(format), { "data-key": `download-${format.query}`, "aria-label": `Download ${format.label}` }))));
+        button(format.label, save(format), { "data-key": `download-${format.query}`, "aria-label": `Download ${format.label}` }))),
+      this.place === "here" && el("p", { class: "hint" }, this.around.places.both
+        ? "For 16 bits repeat it and paint on the server." : "Files with 16 bits are made by a server only."));
   }
 
   /** @param {string} what */
@@ -237,7 +242,7 @@ export class JobView {
   }
 
   async #remove() {
-    const sure = await confirmed("Remove this painting?", "The painting and the pictures it was made of are deleted from the server.", "Remove");
+    const sure = await confirmed("Remove this painting?", `The painting and the pictures it was made of are deleted ${this.place === "here" ? "from this browser" : "from the server"}.`, "Remove");
     if (!sure) return;
     await request(`${jobPath(this.id)}?purge=true`, { method: "DELETE" });
     this.around.history.forget(this.id);
@@ -265,7 +270,12 @@ export class JobView {
   /** @param {Job} job */
   #showFacts(job) {
     const options = Object.entries(job.options).map(([name, value]) => [this.around.titles(name), toText(value)]);
-    const facts = [["Recipe", job.recipe], ...options, ["Memory", bytes(job.plan.peak_bytes)], ["Sent", clock(job.created)]];
+    const { peak_bytes: memory } = job.plan;
+    const facts = [["Recipe", job.recipe], ...options,
+      ...(this.around.places.both ? [["Painted", inWords(this.place)]] : []),
+      ...(memory ? [["Memory", bytes(memory)]] : []),
+      ...(job.threads ? [["Threads", String(job.threads)]] : []),
+      ["Sent", clock(job.created)]];
     this.#facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   }
 }

@@ -4,6 +4,7 @@
 import { button, el, icon } from "./dom.js";
 import { errorNote } from "./fields.js";
 import { placed, submit } from "./submit.js";
+import { where } from "./where.js";
 
 /**
  * @param {import("./draft.js").Draft} draft
@@ -25,7 +26,7 @@ export function paintButton(draft, onJob) {
   const start = async () => {
     if (stop || !isReady(draft)) return;
     stop = new AbortController();
-    show("Sending", 0);
+    show(draft.places.now === "here" ? "Starting" : "Sending", 0);
     try {
       onJob(await submit(draft, show, stop.signal));
     } catch (error) {
@@ -41,7 +42,7 @@ export function paintButton(draft, onJob) {
     if (shown && event.key === "Enter" && (event.ctrlKey || event.metaKey)) start();
   });
   show("Paint", null);
-  return el("div", { class: "foot" }, errorNote(draft, "paint"), el("div", { class: "row" }, paint, cancel));
+  return el("div", { class: "foot" }, where(draft.places), errorNote(draft, "paint"), el("div", { class: "row" }, paint, cancel));
 }
 
 /** Says what is missing, each beside where it belongs. @param {import("./draft.js").Draft} draft */

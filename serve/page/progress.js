@@ -3,7 +3,7 @@
 
 import { isFinal } from "./api.js";
 import { announce, el, icon } from "./dom.js";
-import { duration, pixels, several } from "./text.js";
+import { bytes, duration, pixels, several } from "./text.js";
 
 /** @typedef {import("./api.js").Job} Job */
 /** @typedef {import("./api.js").Step} Step */
@@ -82,9 +82,9 @@ export class Progress {
 }
 
 /** @param {Job} job */
-function titleOf({ state, position, progress }) {
+function titleOf({ state, position, progress, loading }) {
   if (state === "queued") return position ? `In the queue, ${position} before it` : "Next in the queue";
-  if (state === "running") return progress ? "Painting" : "Starting";
+  if (state === "running") return progress ? "Painting" : loading ? "Loading" : "Starting";
   return { paused: "Paused", done: "Done", canceled: "Canceled", failed: "Failed" }[state];
 }
 
@@ -95,7 +95,8 @@ function words(job, step) {
     const took = started && ended ? ` in ${duration((Date.parse(ended) - Date.parse(started)) / 1000)}` : "";
     return `${pixels(plan.width, plan.height)}, ${several(plan.steps, "step")}${took}`;
   }
-  if (state === "failed") return job.error ?? "The server does not say why.";
+  if (state === "failed") return job.error ?? "It is not known why.";
+  if (job.loading) return `What it paints with: ${bytes(job.loading.loaded)} of ${bytes(job.loading.total)}`;
   if (!step) return `${pixels(plan.width, plan.height)}, ${several(plan.steps, "step")}`;
   const at = `Step ${step.step} of ${step.steps}`;
   if (state === "canceled") return job.result ? `${at}; the last picture is kept.` : at;

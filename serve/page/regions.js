@@ -9,6 +9,7 @@ import { editMask } from "./mask-editor.js";
 import { fits, showMask } from "./masks.js";
 import { release } from "./pictures.js";
 import { several } from "./text.js";
+import { toServer } from "./way-out.js";
 
 /**
  * @typedef {import("./draft.js").Draft} Draft
@@ -50,18 +51,25 @@ function summary({ regions: all, protect, start }) {
 /** @param {Draft} draft @returns {(Node|false)[]} */
 function content(draft) {
   if (!draft.content?.width) {
-    return [el("p", { class: "hint" }, "Add a photo first: masks are painted over it."), startRow(draft)];
+    const first = el("p", { class: "hint" }, "Add a photo first: masks are painted over it.");
+    return [draft.limits.regions ? first : notHere(draft), startRow(draft)];
   }
-  const full = draft.regions.length >= draft.limits.regions;
-  const message = draft.errors.get("regions");
+  const { length } = draft.regions;
+  const most = draft.limits.regions;
   return [
     ...draft.regions.map((region, at) => regionRow(draft, region, at)),
-    message ? fixedError(message) : false,
-    full ? el("p", { class: "hint" }, `This server takes up to ${several(draft.limits.regions, "region")}.`)
-      : button("Add a region", () => addRegion(draft), { icon: "add", class: "quiet wide", "data-key": "region-add" }),
-    protectRow(draft),
+    fixedError(draft, "regions"),
+    most === 0 && !draft.errors.has("regions") && notHere(draft),
+    most > 0 && length >= most && el("p", { class: "hint" }, `Up to ${several(most, "region")} are accepted.`),
+    length < most && button("Add a region", () => addRegion(draft), { icon: "add", class: "quiet wide", "data-key": "region-add" }),
+    (most > 0 || draft.protect) && protectRow(draft),
     startRow(draft),
   ];
+}
+
+/** @param {Draft} draft */
+function notHere({ places: { both }, places }) {
+  return el("p", { class: "hint" }, "Regions and masks are painted by a server only. ", both && toServer(places));
 }
 
 /** @param {Draft} draft */
@@ -99,7 +107,6 @@ function regionRow(draft, region, at) {
     region.mask = mask;
     changed();
   };
-  const message = draft.errors.get(place);
   return el("div", { class: "region", role: "group", "aria-labelledby": nameId },
     maskButton(`Paint the mask of region ${number}`, draft.content, region.mask, edit, `${region.key}-mask`),
     el("div", { class: "region-body" },
@@ -109,7 +116,7 @@ function regionRow(draft, region, at) {
       kind.group,
       !region.kept && regionStyle(draft, region, number),
       stretched(draft, region.mask),
-      message && fixedError(message)));
+      fixedError(draft, place)));
 }
 
 /** @param {Draft} draft @param {Region} region @param {number} number */
@@ -174,8 +181,7 @@ function protectRow(draft) {
     draft.protect = null;
     draft.changed("regions", "protect");
   };
-  const message = draft.errors.get("protect");
-  return optional("Protected", "Where the content counts more, such as a face.", message, "protect",
+  return optional(draft, "Protected", "Where the content counts more, such as a face.", "protect",
     draft.protect ? maskButton("Paint what is protected", draft.content, draft.protect, edit, "protect")
       : button("Paint a mask", edit, { icon: "mask", class: "quiet", "data-key": "protect" }),
     draft.protect && drop, stretched(draft, draft.protect));
@@ -188,24 +194,23 @@ function startRow(draft) {
     draft.start = picture;
     draft.changed("regions", "start");
   };
-  const message = draft.errors.get("start");
   const choose = picker({ label: "Picture to start from", class: "small-zone", key: "start", onFiles: (files) => read(draft, files[0], "start", set) },
     draft.start ? el("img", { src: draft.start.url, alt: draft.start.name }) : icon("picture"),
     el("span", {}, draft.start ? draft.start.name : "Choose"));
-  return optional("Start", "A picture to paint on, such as an earlier painting.", message, "start", choose, draft.start && (() => set(null)), false);
+  return optional(draft, "Start", "A picture to paint on, such as an earlier painting.", "start", choose, draft.start && (() => set(null)), false);
 }
 
 /**
+ * @param {Draft} draft
  * @param {string} title
  * @param {string} hint
- * @param {string|undefined} message
- * @param {string} key
+ * @param {string} key the place of its message, too
  * @param {Node} control
  * @param {(() => void)|null} drop
  * @param {Node|false} note
  */
-function optional(title, hint, message, key, control, drop, note) {
+function optional(draft, title, hint, key, control, drop, note) {
   return el("div", { class: "optional" },
-    el("div", { class: "optional-text" }, el("span", { class: "label" }, title), el("p", { class: "hint" }, hint), note, message && fixedError(message)),
+    el("div", { class: "optional-text" }, el("span", { class: "label" }, title), el("p", { class: "hint" }, hint), note, fixedError(draft, key)),
     el("div", { class: "row" }, control, drop && iconButton("close", `Remove: ${title.toLowerCase()}`, drop, { "data-key": `${key}-remove` })));
 }

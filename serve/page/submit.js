@@ -1,7 +1,7 @@
 // @ts-check
 // From a draft to a job: what is sent, and again if the connection is lost, and whose fault an error is.
 
-import { ApiError, ConnectionLost, sendJob } from "./api.js";
+import { ApiError, ConnectionLost, paintHere, sendJob } from "./api.js";
 import { maskFile } from "./masks.js";
 import { duration } from "./text.js";
 
@@ -26,6 +26,7 @@ export async function submit(draft, onProgress, signal) {
   const { version } = draft;
   const key = lost.version === version ? lost.key : newKey();
   const form = await toForm(draft);
+  if (draft.places.now === "here") return paintHere(form);
   for (let attempt = 0; ; attempt += 1) {
     try {
       return await sendJob(form, key, (share) => onProgress(share < 1 ? "Sending" : "Starting", share), signal);

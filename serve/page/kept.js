@@ -1,0 +1,80 @@
+// @ts-check
+// What this browser keeps of what is painted in it, in IndexedDB: values and files by names as
+// "id/name". Where it cannot, as in some private windows, they last as long as the page.
+
+const DATABASE = "ortist";
+const STORE = "kept";
+
+export class Kept {
+  /** @type {Promise<IDBDatabase>} */
+  #database;
+  /** @type {Map<string, any>} what could not be kept */
+  #memory = new Map();
+  #onProblem;
+
+  /** @param {() => void} onProblem told when something could not be kept */
+  constructor(onProblem) {
+    this.#onProblem = onProblem;
+    this.#database = opened();
+    // It is heard of when something is to be kept.
+    this.#database.catch(() => {});
+  }
+
+  /** @param {string} id @param {string} name @returns {Promise<any>} undefined if there is none */
+  async get(id, name) {
+    const key = `${id}/${name}`;
+    if (this.#memory.has(key)) return this.#memory.get(key);
+    try {
+      return await this.#do("readonly", (store) => store.get(key));
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** @param {string} id @param {string} name @param {any} value */
+  async put(id, name, value) {
+    const key = `${id}/${name}`;
+    try {
+      await this.#do("readwrite", (store) => store.put(value, key));
+      this.#memory.delete(key);
+    } catch {
+      this.#memory.set(key, value);
+      this.#onProblem();
+    }
+  }
+
+  /** Removes all that is kept of an id. @param {string} id */
+  async remove(id) {
+    for (const key of this.#memory.keys()) {
+      if (key.startsWith(`${id}/`)) this.#memory.delete(key);
+    }
+    // From "id/" to what comes after all that begin with it.
+    const all = IDBKeyRange.bound(`${id}/`, `${id}0`, false, true);
+    await this.#do("readwrite", (store) => store.delete(all)).catch(() => {});
+  }
+
+  /**
+   * @template T
+   * @param {IDBTransactionMode} mode
+   * @param {(store: IDBObjectStore) => IDBRequest<T>} what
+   * @returns {Promise<T>}
+   */
+  async #do(mode, what) {
+    const transaction = (await this.#database).transaction(STORE, mode);
+    const request = what(transaction.objectStore(STORE));
+    return new Promise((resolve, reject) => {
+      transaction.oncomplete = () => resolve(request.result);
+      transaction.onabort = () => reject(transaction.error);
+    });
+  }
+}
+
+/** @returns {Promise<IDBDatabase>} */
+function opened() {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open(DATABASE, 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(STORE);
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}

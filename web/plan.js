@@ -1,0 +1,46 @@
+// @ts-check
+// What a run will do, told before anything is loaded.
+
+import { InputError } from "./errors.js";
+import { weightedParts } from "./objective.js";
+import { withOptions } from "./options.js";
+import { planScales } from "./scales.js";
+import { fitSize } from "./size.js";
+
+/** @typedef {import("./artifacts.js").Facts} Facts */
+/** @typedef {{width: number, height: number, steps: number, scales: import("./scales.js").Scale[]}} Plan */
+
+/**
+ * Returns the size to paint, and the steps in each scale; throws an InputError for an order that
+ * cannot be painted.
+ *
+ * @param {{recipe: string, options: Record<string, any>, width: number, height: number,
+ *   start: boolean}} order width and height are the content's; start: whether there is a picture
+ *   to start from
+ * @param {Facts} facts
+ * @returns {Plan}
+ */
+export function planOf(order, facts) {
+  const chosen = withOptions(order.recipe, order.options, facts);
+  const options = order.start ? { ...chosen, init: null } : chosen;
+  if (!hasGraphs(options, facts)) {
+    throw new InputError("there are no graphs here for these layers and costs");
+  }
+  const [width, height] = fitSize(order.width, order.height, options, facts.constants);
+  const scales = planScales(width, height, options, /** @type {any} */ (facts.constants));
+  return { width, height, steps: options.steps, scales };
+}
+
+/**
+ * Whether there are graphs to paint with by these options, all of them.
+ *
+ * @param {Record<string, any>} options @param {Facts} facts
+ */
+export function hasGraphs(options, facts) {
+  const { pooling } = options;
+  const rescaled = options.rescaled && pooling !== "max";
+  const parts = weightedParts(options, facts).map(({ name }) => name).join(" ");
+  return facts.graphs.some((graph) =>
+    graph.kind === "gradient" && graph.pooling === pooling && graph.rescaled === rescaled &&
+    graph.parts.join(" ") === parts);
+}
