@@ -63,6 +63,14 @@ def serve(
         list[str] | None,
         typer.Option(metavar="URL", help="A site whose pages may use it. Repeatable."),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A page that `ortist web` wrote, which can also paint in the browser.",
+            show_default="one that has all painted here",
+        ),
+    ] = None,
     root_path: Annotated[
         str, typer.Option(metavar="PATH", help="Where a proxy has it, as in /paint.")
     ] = "",
@@ -85,13 +93,15 @@ def serve(
     try:
         from ortist.cli.server import Server, bound
         from ortist.serve import Manager, read_limits
-        from ortist.serve.app import create_app
+        from ortist.serve.app import PAGE, create_app
         from ortist.serve.guard import LOCAL_HOSTS
     except ImportError as error:
         raise InputError(f"{error.name} is missing: pip install 'ortist[serve]'") from error
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("ortist.serve").setLevel(logging.INFO)
     limits = read_limits(limit or [])
+    if page is not None and not (page / "index.html").is_file():
+        raise InputError(f"{page} has no page: ortist web {page} writes one")
     root_path = f"/{root_path.strip('/')}".rstrip("/")
     origins = [origin.rstrip("/") for origin in allow_origin or []]
     for origin in origins:
@@ -109,7 +119,7 @@ def serve(
     if secret and host in _ALL and not allow_host:
         names = {"*"}  # its names are not known; who has no token gets nowhere by one
     with bound(host, port) as listening, Manager(folder, setup, painters, limits) as manager:
-        app = create_app(manager, hosts=names, token=secret, origins=origins)
+        app = create_app(manager, hosts=names, token=secret, origins=origins, page=page or PAGE)
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}{root_path}/"
         print_line(f"{address}{f'#token={secret}' if secret else ''} (jobs are in {folder})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from ortist.engine import InputError, OrtistError
 from ortist.models.errors import printable
@@ -24,6 +26,12 @@ from ortist.serve.manager import Manager
 from ortist.serve.routes import about_routes, job_routes
 
 PAGE = Path(__file__).with_name("page")
+_TYPES = {
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".wasm": "application/wasm",
+}
+"""Of files that browsers take by no other type, which some systems do not know."""
 _FLAG = re.compile(r" \([^()]*--[^()]*\)")
 _ABOUT = "Paints photographs in the style of paintings: jobs are sent, followed and fetched."
 
@@ -34,6 +42,7 @@ def create_app(
     hosts: Collection[str] = ("*",),
     token: str = "",
     origins: Collection[str] = (),
+    page: Path = PAGE,
 ) -> FastAPI:
     """Return an application that takes jobs for a manager.
 
@@ -42,6 +51,8 @@ def create_app(
         hosts: names in the Host header that are answered to, without port; ``"*"`` for all.
         token: what clients must send as ``Authorization: Bearer``; empty if all may use it.
         origins: other sites whose pages may use it, as ``https://example.org``.
+        page: folder of the page: the package's own, which has all painted here, or one that
+            ``ortist web`` wrote, which can also paint in the browser.
     """
     app = FastAPI(
         title="ortist",
@@ -55,7 +66,7 @@ def create_app(
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
-    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.mount("/", _PageFiles(directory=page, html=True), name="page")
     app.add_exception_handler(OrtistError, _refused)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
@@ -72,6 +83,17 @@ def create_app(
             expose_headers=["ETag", "Location", "Retry-After"],
         )
     return app
+
+
+class _PageFiles(StaticFiles):
+    """The files of the page, with the types that browsers insist on."""
+
+    def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
+        """Return a file, or that it has not changed."""
+        response = super().file_response(full_path, *args, **kwargs)
+        if known := _TYPES.get(Path(full_path).suffix):
+            response.headers["Content-Type"] = known
+        return response
 
 
 async def _gone(request: Request, error: Exception) -> JSONResponse:

@@ -17,15 +17,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _WRITES = ("POST", "PUT", "PATCH", "DELETE")
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:;"
-    " connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self';"
+    " style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; form-action 'none';"
+    " base-uri 'none'; frame-ancestors 'none'"
 )
+"""What the page may load; that it may compile WebAssembly is for painting in the browser."""
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    # With both of these a page may compute with several threads.
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
 }
 SILENCE = 15.0
 """Seconds that a client may take between two pieces of what it sends."""
