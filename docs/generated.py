@@ -150,8 +150,11 @@ def _command(name: str, command: Any) -> str:
     of_runs = {panel for panel in _PANELS if len(panels.get(panel, [])) > 1}
     for panel, params in panels.items():
         if panel not in of_runs:
+            heads = ["option", "what", "default"]
             rows = [[_flags(param), _about(param), _default(param)] for param in params]
-            text.append(f"**{panel}**\n\n{_table(['option', 'what', 'default'], rows)}")
+            if not any(default for *_, default in rows):
+                heads, rows = heads[:2], [row[:2] for row in rows]
+            text.append(f"**{panel}**\n\n{_table(heads, rows)}")
     if of_runs:
         named = ", ".join(panel.lower() for panel in _PANELS)
         text.append(f"And [all options](settings.md#all-options) of a run: {named}.\n")
