@@ -1,5 +1,6 @@
-# The two commands of the README, `make demo` and `make test`; the benchmark, `make bench` or
-# `make bench BENCH_OPTIONS=--full`; and `make hostile`, which takes long. All need Python 3.11.
+# The two commands of the README, `make demo` and `make test`; the site, `make docs`; the benchmark,
+# `make bench` or `make bench BENCH_OPTIONS=--full`; and `make hostile`, which takes long. All need
+# Python 3.11.
 PYTHON ?= python3
 # Options of the demo's run, enough for a picture within two minutes on two slow cores.
 DEMO_OPTIONS ?= --size 320 --steps 60
@@ -13,7 +14,7 @@ PACKAGES := cli serve web engine export models
 SOURCES := pyproject.toml README.md LICENSE NOTICE $(PACKAGES) \
 	$(wildcard $(PACKAGES:=/*.py) $(PACKAGES:=/*/*.py) $(PACKAGES:=/*/*/*.py) models/*.json models/*.onnx models/*.weights serve/page/* web/*.js)
 
-.PHONY: demo test hostile bench
+.PHONY: demo test docs hostile bench
 .NOTPARALLEL:
 
 demo: .venv/installed
@@ -29,6 +30,13 @@ test: .venv-test/installed web/node_modules/installed
 	.venv-test/bin/mypy $(foreach package,$(PACKAGES),-p ortist.$(package))
 	.venv-test/bin/lint-imports --no-cache
 	.venv-test/bin/pytest
+
+docs: .venv-docs/installed
+	rm -rf out/site
+	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \
+		--doctree-dir .venv-docs/doctrees docs out/site
+	.venv-docs/bin/python docs/check.py out/site
+	@echo "The site begins at $(CURDIR)/out/site/index.html"
 
 hostile: .venv-test/installed
 	HOSTILE_CASES=$(HOSTILE_CASES) .venv-test/bin/pytest tests/hostile
@@ -62,4 +70,11 @@ web/node_modules/installed: web/package.json web/package-lock.json
 	rm -rf build
 	.venv-bench/bin/pip install --disable-pip-version-check --quiet --constraint $(LOCK) \
 		--requirement requirements/bench.txt '.[cpu]'
+	touch $@
+
+.venv-docs/installed: requirements/docs.txt $(LOCK) $(SOURCES)
+	$(PYTHON) -m venv .venv-docs
+	rm -rf build
+	.venv-docs/bin/pip install --disable-pip-version-check --quiet --constraint $(LOCK) \
+		--requirement requirements/docs.txt '.[cpu,serve]'
 	touch $@

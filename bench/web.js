@@ -24,7 +24,7 @@ async function timed({ folder, threads, options, block, width, height, runs }) {
   const styles = [{ pixels: picture(width, height), share: 1 }];
   const measure = await device.graph("measure", key);
   const targets = await settleTargets(device, measure, parts, { content, styles }, content);
-  await device.release(measure);
+  await measure.release();
   const graph = await device.graph("gradient", key);
   const placed = graph.placed(targets);
   const weights = { data: new Float32Array(parts.length).fill(1), dims: [parts.length] };

@@ -115,7 +115,7 @@ def test_targets_of_its_own(folder: str, options: Options, kernel: str) -> None:
 @pytest.mark.parametrize(
     ("recipe", "chosen", "accuracy"),
     [
-        ("loose", {"size": 112, "steps": 30}, 0.02),
+        ("loose", {"size": 112, "steps": 12}, 0.02),
         # Rounding grows: two kernels of Python's are up to 4 % apart on the way.
         ("loose", {"statistic": "gram", "size": 96, "steps": 30, "alpha": 10.0}, 0.1),
         # With noise, which is another.
@@ -137,5 +137,5 @@ def test_runs_end_alike(folder: str, recipe: str, chosen: dict[str, Any], accura
     assert len(found["totals"]) == len(totals)
     assert found["picture"].shape == run.picture.shape
     # Of w2 in small pictures the targets are not determined to more.
-    np.testing.assert_allclose(found["totals"][:5], totals[:5], rtol=5e-3)
+    np.testing.assert_allclose(found["totals"][:5], totals[:5], rtol=1e-2)
     assert found["totals"][-1] == pytest.approx(totals[-1], rel=accuracy)

@@ -2,7 +2,7 @@
 // The function that is minimized: what J is, and its value and gradient at a picture. See
 // engine/objective.py.
 
-/** @typedef {import("./sessions.js").Graph} Graph */
+/** @typedef {import("./evaluator.js").Evaluator} Evaluator */
 /** @typedef {import("./sessions.js").Tensor} Tensor */
 /** @typedef {import("./artifacts.js").Facts} Facts */
 /** @typedef {"content" | "style" | "variation"} Group */
@@ -61,22 +61,18 @@ function layerWeights(layers) {
 
 /** J for given targets. */
 export class Objective {
-  #placed;
-
   /**
-   * @param {Graph} graph of the gradient
+   * @param {Evaluator} evaluator
    * @param {readonly Part[]} parts
-   * @param {Record<string, Tensor>} targets by name
    * @param {number} tv weight of the variation cost
    * @param {{seen: (point: Tensor) => Tensor, pulled: (gradient: Tensor) => Tensor}} canvas
    */
-  constructor(graph, parts, targets, tv, canvas) {
-    this.graph = graph;
+  constructor(evaluator, parts, tv, canvas) {
+    this.evaluator = evaluator;
     this.parts = parts;
     this.tv = tv;
     this.canvas = canvas;
     this.factors = parts.map(() => 1);
-    this.#placed = graph.placed(targets);
   }
 
   /**
@@ -117,9 +113,8 @@ export class Objective {
   /** @param {Tensor} pixels @param {number[]} weights */
   async #run(pixels, weights) {
     const vector = { data: Float32Array.from(weights), dims: [weights.length] };
-    const feeds = { image: this.canvas.seen(pixels), weights: vector };
-    const found = await this.graph.run(["costs", "gradient"], feeds, this.#placed);
-    return { values: [...found.costs.data], gradient: this.canvas.pulled(found.gradient) };
+    const { values, gradient } = await this.evaluator.run(this.canvas.seen(pixels), vector);
+    return { values, gradient: this.canvas.pulled(gradient) };
   }
 
   /** @param {number[]} values @param {Record<Group, number>} groups @returns {Costs} */

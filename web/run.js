@@ -3,6 +3,7 @@
 // engine/run.py.
 
 import { Adam } from "./adam.js";
+import { Evaluator } from "./evaluator.js";
 import { LBFGS } from "./lbfgs.js";
 import { Objective, weightedParts } from "./objective.js";
 import { Random } from "./random.js";
@@ -104,7 +105,10 @@ export class Run {
     const costs = await this.#advance(objective);
     const seconds = (performance.now() - begin) / 1000;
     this.#left = this.#optimizer.done ? 0 : this.#left - 1;
-    if (!this.#left) this.#objective = null;
+    if (!this.#left) {
+      await this.#objective?.evaluator.release();
+      this.#objective = null;
+    }
     const value = {
       ...costs,
       iteration: this.#iteration,
@@ -135,19 +139,27 @@ export class Run {
   async #reached() {
     if (this.#objective) return this.#objective;
     const { width, height } = this.scales[this.#index];
-    const key = this.#key(width * height);
-    const measure = await this.device.graph("measure", key);
-    const query = this.#query();
-    const targets = await settleTargets(this.device, measure, this.parts, this.#scene, query, this.signal);
-    await this.device.release(measure);
-    const graph = await this.device.graph("gradient", key);
-    const objective = new Objective(graph, this.parts, targets, this.options.tv, this.#scene.canvas);
+    const pixels = width * height;
+    const targets = await this.#targets(pixels);
+    const evaluator = new Evaluator(this.device, this.#choice, targets, pixels);
+    const objective = new Objective(evaluator, this.parts, this.options.tv, this.#scene.canvas);
     if (this.options.normalize) {
       this.#factors ??= await objective.balancingFactors(this.#shaken());
       objective.factors = this.#factors;
     }
     this.#objective = objective;
     return objective;
+  }
+
+  /** Returns what a picture of so many pixels is compared with. @param {number} pixels */
+  async #targets(pixels) {
+    const key = { ...this.#choice, block: this.device.block(pixels) };
+    const measure = await this.device.graph("measure", key);
+    const query = this.#query();
+    const { device, parts, signal } = this;
+    const targets = await settleTargets(device, measure, parts, this.#scene, query, signal);
+    await measure.release();
+    return targets;
   }
 
   /** Returns what styles are matched with: the content, later with a share of what was painted. */
@@ -196,14 +208,13 @@ export class Run {
 
   /** Throws unless there are graphs for a picture of so many pixels. @param {number} pixels */
   #check(pixels) {
-    for (const kind of ["measure", "gradient"]) this.device.artifacts.graph(kind, this.#key(pixels));
+    const key = { ...this.#choice, block: this.device.block(pixels) };
+    for (const kind of ["measure", "gradient"]) this.device.artifacts.graph(kind, key);
   }
 
-  /** @param {number} pixels */
-  #key(pixels) {
-    const { block, least_pixels: least } = this.facts.winograd;
+  get #choice() {
     const { pooling, rescaled } = this.options;
     const parts = this.parts.map(({ name }) => name);
-    return { pooling, parts, block: pixels >= least ? block : 0, rescaled: rescaled && pooling !== "max" };
+    return { pooling, parts, rescaled: rescaled && pooling !== "max" };
   }
 }

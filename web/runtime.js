@@ -2,10 +2,9 @@
 // Which of ONNX Runtime's builds computes: for the processor, or for graphics where there are.
 
 /** @typedef {typeof import("onnxruntime-web")} Runtime */
-/** @typedef {"wasm" | "webgpu"} Provider */
 
 export const PROCESSOR = "wasm";
-const GRAPHICS = "webgpu";
+export const GRAPHICS = "webgpu";
 /** Channels of the largest maps, which have the size of the picture. */
 const WIDEST = 64;
 
@@ -15,8 +14,8 @@ const WIDEST = 64;
  * @param {URL} folder with its files
  * @param {number} threads
  * @param {boolean} forced whether graphics that are emulated will do, for tests
- * @returns {Promise<{runtime: Runtime, provider: Provider, pixels: number}>} and how many pixels a
- *   picture may have for graphics
+ * @returns {Promise<{runtime: Runtime, graphicsPixels: number}>} and how many pixels a picture may
+ *   have for graphics, 0 if there are none
  */
 export async function loadRuntime(folder, threads, forced = false) {
   const adapter = await /** @type {any} */ (navigator).gpu?.requestAdapter().catch(() => null);
@@ -25,7 +24,6 @@ export async function loadRuntime(folder, threads, forced = false) {
   const runtime = await import(new URL(build, folder).href);
   runtime.env.wasm.numThreads = threads;
   runtime.env.wasm.wasmPaths = folder.href;
-  const bytes = adapter?.limits.maxStorageBufferBindingSize ?? 0;
-  const pixels = Math.floor(bytes / (4 * WIDEST));
-  return { runtime, provider: useful ? GRAPHICS : PROCESSOR, pixels };
+  const bytes = useful ? adapter.limits.maxStorageBufferBindingSize : 0;
+  return { runtime, graphicsPixels: Math.floor(bytes / (4 * WIDEST)) };
 }

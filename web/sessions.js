@@ -2,6 +2,7 @@
 // The one place that knows ONNX Runtime.
 
 import { layout } from "./blocks.js";
+import { PROCESSOR } from "./runtime.js";
 import { transformKernel, transformedLayer } from "./winograd.js";
 
 /** @typedef {typeof import("onnxruntime-web")} Runtime */
@@ -19,37 +20,45 @@ const DTYPES = new Map(/** @type {[Function, "float32" | "int32" | "int64"][]} *
 
 /** Loads graphs. */
 export class Device {
-  /** @type {Map<string, Promise<Graph>>} */
-  #graphs = new Map();
+  /** @type {Promise<Graph> | null} */
+  #product = null;
   /** @type {Map<string, Value>} */
   #kernels = new Map();
 
   /**
    * @param {Runtime} runtime
    * @param {Artifacts} artifacts
-   * @param {string} [provider] an execution provider of the runtime
+   * @param {number} [graphicsPixels] most pixels of a picture to evaluate on graphics
    */
-  constructor(runtime, artifacts, provider = "wasm") {
+  constructor(runtime, artifacts, graphicsPixels = 0) {
     this.runtime = runtime;
     this.artifacts = artifacts;
-    this.provider = provider;
+    this.graphicsPixels = graphicsPixels;
+    /** Whether graphics were seen to give what the processor gives. */
+    this.graphicsTried = false;
+  }
+
+  /** Returns the block size of graphs for a picture of so many pixels. @param {number} pixels */
+  block(pixels) {
+    const { block, least_pixels: least } = this.artifacts.facts.winograd;
+    return pixels >= least ? block : 0;
   }
 
   /**
-   * Returns a graph that is ready to run; the same one if it was asked for before.
+   * Returns a graph that is ready to run, to be released when it is not needed any more.
    *
    * @param {string} kind
    * @param {{pooling: string, parts: readonly string[], block: number, rescaled: boolean}} key
+   * @param {string} [provider] an execution provider of the runtime
    */
-  graph(kind, key) {
+  async graph(kind, key, provider = PROCESSOR) {
     const found = this.artifacts.graph(kind, key);
-    return this.#once(found.file.file, async () => {
-      const weights = await this.artifacts.weights(found.file.layers);
-      const path = this.artifacts.facts.weights.file;
-      return this.#load(await found.model, {
-        externalData: [{ path, data: weights }],
-        constants: (names) => this.#transformed(names, weights, found.file.block),
-      });
+    const weights = await this.artifacts.weights(found.file.layers);
+    const path = this.artifacts.facts.weights.file;
+    return this.#load(await found.model, {
+      provider,
+      externalData: [{ path, data: weights }],
+      constants: (names) => this.#transformed(names, weights, found.file.block),
     });
   }
 
@@ -59,45 +68,25 @@ export class Device {
    * @param {Tensor} first @param {Tensor} second @returns {Promise<Tensor>}
    */
   async multiply(first, second) {
-    const graph = await this.#once("product", async () =>
-      this.#load(await this.artifacts.product(), { externalData: [], constants: () => ({}) }),
-    );
-    return (await graph.run(["product"], { first, second })).product;
-  }
-
-  /** Lets go of a graph, whose memory is not freed otherwise. @param {Graph} graph */
-  async release(graph) {
-    for (const [name, loaded] of this.#graphs) {
-      if ((await loaded) === graph) this.#graphs.delete(name);
-    }
-    await graph.session.release();
-  }
-
-  /** @param {string} name @param {() => Promise<Graph>} load */
-  #once(name, load) {
-    let graph = this.#graphs.get(name);
-    if (!graph) {
-      graph = load();
-      this.#graphs.set(name, graph);
-      graph.catch(() => this.#graphs.delete(name));
-    }
-    return graph;
+    const load = async () => this.#load(await this.artifacts.product(), { constants: () => ({}) });
+    this.#product ??= load();
+    return (await (await this.#product).run(["product"], { first, second })).product;
   }
 
   /**
    * @param {Uint8Array} model
-   * @param {{externalData: {path: string, data: Uint8Array}[],
-   *   constants: (names: readonly string[]) => Values}} more
+   * @param {{constants: (names: readonly string[]) => Values, provider?: string,
+   *   externalData?: {path: string, data: Uint8Array}[]}} more
    */
-  async #load(model, { externalData, constants }) {
+  async #load(model, { constants, provider = PROCESSOR, externalData = [] }) {
     const session = await this.runtime.InferenceSession.create(model, {
-      executionProviders: [this.provider],
+      executionProviders: [provider],
       externalData,
       // Sizes change from run to run.
       enableMemPattern: false,
       logSeverityLevel: 3,
     });
-    return new Graph(this.runtime, session, constants(session.inputNames));
+    return new Graph(this.runtime, session, constants(session.inputNames), provider);
   }
 
   /** @param {readonly string[]} names @param {Uint8Array} weights @param {number} block */
@@ -125,10 +114,11 @@ export class Graph {
   #size = "";
 
   /** @param {Runtime} runtime @param {import("onnxruntime-web").InferenceSession} session
-   * @param {Values} constants inputs that are the same at every run */
-  constructor(runtime, session, constants) {
+   * @param {Values} constants inputs that are the same at every run @param {string} provider */
+  constructor(runtime, session, constants, provider) {
     this.runtime = runtime;
     this.session = session;
+    this.provider = provider;
     this.inputs = session.inputNames;
     this.outputs = session.outputNames;
     this.constants = this.placed(constants);
@@ -167,6 +157,11 @@ export class Graph {
       results[name] = { data: /** @type {Float32Array} */ (data), dims: [...dims] };
     }
     return results;
+  }
+
+  /** Lets go of its memory, which is not freed otherwise. */
+  async release() {
+    await this.session.release();
   }
 
   /** Returns the inputs that follow from the size of an image. @param {Value} [image] */

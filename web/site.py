@@ -21,8 +21,12 @@ from ortist.models.winograd import transformed_layer
 from ortist.web.facts import facts
 
 FACTS = "ortist.json"
-RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-"""Files of onnxruntime-web: for the cores of a processor, without graphics."""
+RUNTIME = (
+    *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
+    *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs"),
+    "ort-wasm-simd-threaded.asyncify.wasm",
+)
+"""Files of onnxruntime-web: for processors, and for graphics, which are fetched if there are some."""
 KINDS = ("gradient", "measure")
 HEADERS = """/*
   Cross-Origin-Opener-Policy: same-origin

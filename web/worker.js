@@ -8,12 +8,13 @@ import { decoded } from "./decode.js";
 import { Pictures } from "./pictures.js";
 import { toPixels } from "./picture.js";
 import { Run, NonFiniteCostError } from "./run.js";
+import { loadRuntime } from "./runtime.js";
 import { Device } from "./sessions.js";
 
 /**
  * What to paint: pictures as files that the browser can read.
  * @typedef {{content: Blob, styles: {picture: Blob, weight: number}[], start: Blob | null,
- *   recipe: string, options: Record<string, any>, threads: number}} Order
+ *   recipe: string, options: Record<string, any>, threads: number, emulated?: boolean}} Order
  */
 /** @typedef {import("./objective.js").Costs} Costs */
 /** @typedef {{width: number, height: number, steps: number}} Scale */
@@ -54,7 +55,8 @@ async function paint(order) {
   const artifacts = await Artifacts.open(fetcher, (loaded, total) => tell({ type: "loading", loaded, total }));
   const options = withOptions(order.recipe, order.options, artifacts.facts);
   if (order.start) options.init = await decoded(order.start, "start");
-  const device = new Device(await runtime(order.threads), artifacts);
+  const { runtime, graphicsPixels } = await loadRuntime(FOLDER, order.threads, order.emulated);
+  const device = new Device(runtime, artifacts, graphicsPixels);
   const pictures = new Pictures(await read(order), options, artifacts.facts.constants);
   const run = new Run(device, pictures, options);
   const { width, height } = pictures;
@@ -77,14 +79,6 @@ async function read({ content, styles }) {
     pictures.push({ pixels: await decoded(picture, `style ${index + 1}`), weight });
   }
   return { content: painted, styles: pictures };
-}
-
-/** @param {number} threads */
-async function runtime(threads) {
-  const found = await import(new URL("ort.wasm.min.mjs", FOLDER).href);
-  found.env.wasm.numThreads = threads;
-  found.env.wasm.wasmPaths = FOLDER.href;
-  return found;
 }
 
 /** Says what went wrong, as the user is told. @param {any} error */

@@ -1,4 +1,4 @@
-"""What the README says of errors and exit codes, held against cases made at random.
+"""What docs/errors.md says of errors and exit codes, held against cases made at random.
 
 A case ends in a valid picture, or in one line and the right exit code with nothing written; never
 in a traceback, never after 20 seconds or with 2 GB in use.

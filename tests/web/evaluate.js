@@ -1,5 +1,6 @@
 // J and its gradient, of pictures that are given in the size to paint.
 import { deviceOf } from "./files.js";
+import { Evaluator } from "../../web/evaluator.js";
 import { Objective, weightedParts } from "../../web/objective.js";
 import { settleTargets } from "../../web/targets.js";
 
@@ -11,10 +12,11 @@ export async function evaluate(folder, options, block, image, given) {
   const parts = weightedParts(options, device.artifacts.facts);
   const key = { pooling: "average", parts: parts.map(({ name }) => name), block, rescaled: false };
   const targets = given.targets ?? (await settled(device, key, parts, given));
-  const graph = await device.graph("gradient", key);
-  const objective = new Objective(graph, parts, targets, options.tv, canvas);
+  const chosen = { graph: (kind, made) => device.graph(kind, made), block: () => block };
+  const evaluator = new Evaluator(chosen, key, targets, 0);
+  const objective = new Objective(evaluator, parts, options.tv, canvas);
   const found = await objective.evaluate(image, options.alpha, options.beta);
-  await device.release(graph);
+  await evaluator.release();
   return found;
 }
 
@@ -23,6 +25,6 @@ async function settled(device, key, parts, { content, styles }) {
   const shares = styles.map((pixels) => ({ pixels, share: 1 / styles.length }));
   const scene = { content, styles: shares };
   const targets = await settleTargets(device, measure, parts, scene, content);
-  await device.release(measure);
+  await measure.release();
   return targets;
 }

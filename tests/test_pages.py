@@ -1,4 +1,4 @@
-"""Runs what README.md and docs/gradients.md show.
+"""Runs what README.md and the pages of docs/ show.
 
 Python blocks run as they stand, commands at a small size. Those of docs/gradients.md are one
 program, and what it and the commands there print is what the page says.
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,18 @@ import onnx
 import pytest
 from PIL import Image
 
+import ortist.engine
+import ortist.serve
 from ortist.export.autodiff.rules.table import rewritten
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-GRADIENTS = ROOT / "docs" / "gradients.md"
+DOCS = ROOT / "docs"
+GRADIENTS = DOCS / "gradients.md"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+EXAMPLES_RUN_ALONE = [page for page in PAGES if page != GRADIENTS]
 EXAMPLES = ROOT / "examples"
 ORTIST = Path(sys.executable).with_name("ortist")
-# Given again at the end of a command, an option replaces what the README says.
+# Given again at the end of a command, an option replaces what a page says.
 SMALL = {
     "stylize": ("--size", "32", "--steps", "2"),
     "gradient": (),
@@ -81,11 +86,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("line", "code"), blocks(README, "python"), ids=lambda value: str(value)[:4]
+    ("page", "line", "code"),
+    [
+        pytest.param(page, line, code, id=f"{page.stem}:{line}")
+        for page in EXAMPLES_RUN_ALONE
+        for line, code in blocks(page, "python")
+    ],
 )
 @pytest.mark.usefixtures("folder")
-def test_python_blocks_run(line: int, code: str) -> None:
-    execute(README, line, code, {"__name__": "__main__"})
+def test_python_blocks_run(page: Path, line: int, code: str) -> None:
+    execute(page, line, code, {"__name__": "__main__"})
 
 
 @pytest.mark.usefixtures("folder")
@@ -110,7 +120,7 @@ def test_page_on_gradients_runs(folder: Path, capsys: pytest.CaptureFixture[str]
         assert numbers == pytest.approx(others, rel=0.1, abs=0.05)
     made, shown = (
         np.asarray(Image.open(path), np.float32)
-        for path in (folder / "saliency.png", ROOT / "docs" / "saliency.png")
+        for path in (folder / "saliency.png", DOCS / "saliency.png")
     )
     assert np.abs(made - shown).mean() < 2
 
@@ -122,7 +132,10 @@ def test_table_of_operators_is_that_of_the_rules() -> None:
     )
 
 
-@pytest.mark.parametrize("command", commands(README))
+@pytest.mark.parametrize(
+    "command",
+    dict.fromkeys(command for page in EXAMPLES_RUN_ALONE for command in commands(page)),
+)
 def test_commands_run(command: str, folder: Path) -> None:
     name, subcommand, *arguments = shlex.split(command)
     assert name == "ortist"
@@ -134,7 +147,39 @@ def test_commands_run(command: str, folder: Path) -> None:
         assert (folder / arguments[arguments.index("-o") + 1]).stat().st_size > 0
 
 
-@pytest.mark.parametrize("page", [README, GRADIENTS], ids=lambda page: page.stem)
-def test_links_lead_to_files(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8"))
-    assert [link for link in links if ":" not in link and not (page.parent / link).is_file()] == []
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    text = page.read_text("utf-8")
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if ":" not in link]
+    assert [link for link in links if not leads_somewhere(page, link)] == []
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    """Whether a link leads to a file and, if it has an anchor, to a heading in that."""
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    return target.is_file() and (not anchor or anchor in anchors(target.read_text("utf-8")))
+
+
+def anchors(text: str) -> list[str]:
+    """Return what links call the headings of a page."""
+    without_code = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", without_code, re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_interface_is_on_its_page() -> None:
+    engine = (DOCS / "api-engine.md").read_text("utf-8")
+    service = (DOCS / "api-service.md").read_text("utf-8")
+    assert (
+        public(ortist.engine) - set(re.findall(r":: ortist\.engine\.(\w+)$", engine, re.M)) == set()
+    )
+    assert (
+        public(ortist.serve) - set(re.findall(r":: ortist\.serve\.(\w+)$", service, re.M)) == set()
+    )
+
+
+def public(package: ModuleType) -> set[str]:
+    """Return what a package has under its own name, in `import NAME as NAME`."""
+    assert package.__file__ is not None
+    return set(re.findall(r" import (\w+) as \1$", Path(package.__file__).read_text("utf-8"), re.M))

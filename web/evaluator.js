@@ -1,0 +1,87 @@
+// @ts-check
+// How J and its gradient are computed: on graphics, as long as they give what the processor gives.
+
+import { GRAPHICS, PROCESSOR } from "./runtime.js";
+
+/** @typedef {import("./sessions.js").Device} Device */
+/** @typedef {import("./sessions.js").Graph} Graph */
+/** @typedef {import("./sessions.js").Tensor} Tensor */
+/** @typedef {{pooling: string, parts: string[], rescaled: boolean}} Choice what graphs are made for */
+/** @typedef {{values: number[], gradient: Tensor}} Found costs and dJ/dimage */
+
+/** Relative difference between gradients above which graphics are not used. */
+const ACCEPTED = 1e-3;
+
+/** Evaluates with the gradient graph for pictures of one size. */
+export class Evaluator {
+  /** @type {Graph | null} */
+  #graph = null;
+  /** @type {Record<string, any>} */
+  #placed = {};
+
+  /**
+   * @param {Device} device
+   * @param {Choice} choice
+   * @param {Record<string, Tensor>} targets by name
+   * @param {number} pixels of the pictures
+   */
+  constructor(device, choice, targets, pixels) {
+    this.device = device;
+    this.choice = choice;
+    this.targets = targets;
+    this.pixels = pixels;
+    this.provider = pixels <= device.graphicsPixels ? GRAPHICS : PROCESSOR;
+  }
+
+  /** Lets go of its memory. */
+  async release() {
+    await this.#graph?.release();
+    this.#graph = null;
+  }
+
+  async #load() {
+    await this.release();
+    const block = this.provider === GRAPHICS ? 0 : this.device.block(this.pixels);
+    this.#graph = await this.device.graph("gradient", { ...this.choice, block }, this.provider);
+    this.#placed = this.#graph.placed(this.targets);
+  }
+
+  /**
+   * Returns the costs and dJ/dimage, given the weight of each cost.
+   *
+   * @param {Tensor} image @param {Tensor} weights @returns {Promise<Found>}
+   */
+  async run(image, weights) {
+    if (this.provider === PROCESSOR) return this.#run(image, weights);
+    const found = await this.#run(image, weights).catch(() => null);
+    if (found && this.device.graphicsTried) return found;
+    // The first time, and when graphics were lost, as when another page takes them.
+    this.provider = PROCESSOR;
+    const right = await this.#run(image, weights);
+    if (found && distance(found.gradient, right.gradient) <= ACCEPTED) {
+      this.device.graphicsTried = true;
+      this.provider = GRAPHICS;
+    } else {
+      this.device.graphicsPixels = 0;
+    }
+    return right;
+  }
+
+  /** @param {Tensor} image @param {Tensor} weights @returns {Promise<Found>} */
+  async #run(image, weights) {
+    if (this.#graph?.provider !== this.provider) await this.#load();
+    const graph = /** @type {Graph} */ (this.#graph);
+    const found = await graph.run(["costs", "gradient"], { image, weights }, this.#placed);
+    return { values: [...found.costs.data], gradient: found.gradient };
+  }
+}
+
+/** Returns |a - b|/|b|. @param {Tensor} found @param {Tensor} right */
+function distance(found, right) {
+  let [difference, square] = [0, 0];
+  right.data.forEach((value, at) => {
+    difference += (found.data[at] - value) ** 2;
+    square += value ** 2;
+  });
+  return Math.sqrt(difference / square);
+}
