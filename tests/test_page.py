@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import select
-import shutil
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -16,34 +14,19 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from browsing import chromium, filled, paint, points, set_number, soon, state, visiting
+from playwright.sync_api import Browser, BrowserContext, expect
 from service import CONTENT, STYLE, ended, picture, serving
 
 from ortist.engine import Engine, find_recipe
 from ortist.engine.images import read_image
 from ortist.serve import Manager
 
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PATIENCE = 60_000
-"""Milliseconds."""
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium, "the tests of the page need chromium (apt-get install chromium)"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -54,69 +37,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Manager, 
 
 @pytest.fixture
 def context(browser: Browser, served: tuple[Manager, str]) -> Iterator[BrowserContext]:
-    """A visitor, who must not see an error, nor be sent anywhere else."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    context.set_default_timeout(PATIENCE)
-    problems: list[str] = []
-    hosts: set[str] = set()
-    context.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
-    context.on("weberror", lambda error: problems.append(str(error.error)))
-
-    def heard(message: object) -> None:
-        text = getattr(message, "text", "")
-        # The browser's own word on answers that are no 2xx, of which the page makes its own.
-        if getattr(message, "type", "") == "error" and "Failed to load resource" not in text:
-            problems.append(text)
-
-    context.on("console", heard)
-    yield context
-    context.close()
-    assert problems == []
-    assert hosts <= {"127.0.0.1", ""}  # blob: and data: have none
-
-
-def filled(page: Page, address: str, folder: Path, steps: int, size: int = 64) -> None:
-    """Choose pictures, size and steps."""
-    for name, data in (("photo.png", CONTENT), ("painting.png", STYLE)):
-        (folder / name).write_bytes(data)
-    page.goto(address)
-    page.set_input_files("input[aria-label='Content picture']", folder / "photo.png")
-    page.set_input_files("input[aria-label='Style pictures']", folder / "painting.png")
-    set_number(page, "Size in pixels, longer side", size)
-    set_number(page, "Steps", steps)
-
-
-def set_number(page: Page, label: str, value: int) -> None:
-    field = page.get_by_role("spinbutton", name=label)
-    field.fill(str(value))
-    field.press("Tab")
-
-
-def paint(page: Page) -> str:
-    """Have it painted and return the id of the job."""
-    page.locator(".paint").click()
-    page.wait_for_url("**#job=*")
-    return page.url.partition("#job=")[2]
-
-
-def state(page: Page, text: str) -> None:
-    expect(page.locator(".state")).to_contain_text(text, timeout=PATIENCE)
-
-
-def points(page: Page) -> int:
-    """Return how many costs the curve of J has."""
-    lines = page.locator(".curve .line.total").evaluate_all(
-        "lines => lines.map(line => line.getAttribute('points').split(' ').length)"
-    )
-    return sum(lines)
-
-
-def soon(true: Callable[[], bool]) -> None:
-    """Wait until something is true: events come after answers."""
-    until = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    with visiting(browser) as found:
+        yield found
 
 
 def test_from_upload_to_download(

@@ -275,7 +275,7 @@ export class JobView {
       ...(this.around.places.both ? [["Painted", inWords(this.place)]] : []),
       ...(memory ? [["Memory", bytes(memory)]] : []),
       ...(job.threads ? [["Threads", String(job.threads)]] : []),
-      ["Sent", clock(job.created)]];
+      [this.place === "here" ? "Begun" : "Sent", clock(job.created)]];
     this.#facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   }
 }

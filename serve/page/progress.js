@@ -82,9 +82,15 @@ export class Progress {
 }
 
 /** @param {Job} job */
-function titleOf({ state, position, progress, loading }) {
+function isLoading({ loading }) {
+  return Boolean(loading && loading.loaded < loading.total);
+}
+
+/** @param {Job} job */
+function titleOf(job) {
+  const { state, position, progress } = job;
   if (state === "queued") return position ? `In the queue, ${position} before it` : "Next in the queue";
-  if (state === "running") return progress ? "Painting" : loading ? "Loading" : "Starting";
+  if (state === "running") return progress ? "Painting" : isLoading(job) ? "Loading" : "Starting";
   return { paused: "Paused", done: "Done", canceled: "Canceled", failed: "Failed" }[state];
 }
 
@@ -96,7 +102,7 @@ function words(job, step) {
     return `${pixels(plan.width, plan.height)}, ${several(plan.steps, "step")}${took}`;
   }
   if (state === "failed") return job.error ?? "It is not known why.";
-  if (job.loading) return `What it paints with: ${bytes(job.loading.loaded)} of ${bytes(job.loading.total)}`;
+  if (job.loading && isLoading(job)) return `${bytes(job.loading.loaded)} of ${bytes(job.loading.total)} that painting takes`;
   if (!step) return `${pixels(plan.width, plan.height)}, ${several(plan.steps, "step")}`;
   const at = `Step ${step.step} of ${step.steps}`;
   if (state === "canceled") return job.result ? `${at}; the last picture is kept.` : at;
