@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from javascript import JavaScriptError, call
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ortist.engine import Engine, Options
 from ortist.engine.images import resize_tensor
@@ -33,6 +34,13 @@ MATCHING = (
     *("LAYERS", "COARSEST", "PLACES", "DIRECTIONS", "TRANSPORTED", "_RIDGE"),
     *("CANDIDATES", "BLOCK", "PAIRS", "_EPSILON"),
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Keep NumPy's threads from waiting for one another where other work has the cores."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def constants(module: Any, *names: str) -> dict[str, Any]:
@@ -109,6 +117,13 @@ def test_decompositions(matrix: Matrix) -> None:
     np.testing.assert_allclose(matrix / size @ rows.T, rows.T * (values / size), atol=1e-13)
 
 
+def test_vectors_of_close_values_are_orthogonal() -> None:
+    # Few of these tell whether what little is left of a vector is made orthogonal again.
+    for _ in range(40):
+        rows = call(DRIVER, "decompose", symmetric(5 * EPSILON * np.arange(60) - 1))["vectors"]
+        np.testing.assert_allclose(rows @ rows.T, np.eye(60), atol=1e-14)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_matrices_that_are_not_finite(value: float) -> None:
     matrix = np.eye(5)
@@ -131,7 +146,7 @@ def test_strongest_directions(matrix: Matrix, count: int) -> None:
 
 
 def test_strongest_directions_of_a_picture() -> None:
-    columns = all_columns(picture(136, 152, 0))
+    columns = all_columns(picture(96, 120, 0))
     check_directions(neighbors._moments([columns]).covariance, neighbors.DIRECTIONS)
 
 
@@ -260,7 +275,7 @@ def shortfalls(query: Statistics, styles: Sequence[Statistics], columns: Tensor)
 @pytest.mark.parametrize(
     ("query", "styles"),
     [
-        ((81, 103, 1), [(97, 66, 2)]),
+        ((59, 77, 1), [(97, 66, 2)]),
         ((48, 64, 4), [(97, 66, 2), (41, 90, 3)]),
         # There are fewer positions than directions.
         ((24, 24, 6), [(16, 27, 7)]),
