@@ -31,10 +31,11 @@ test: .venv-test/installed web/node_modules/installed
 	.venv-test/bin/lint-imports --no-cache
 	.venv-test/bin/pytest
 
-docs: .venv-docs/installed
+docs: .venv-docs/installed web/node_modules/installed
 	rm -rf out/site
 	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \
 		--doctree-dir .venv-docs/doctrees docs out/site
+	.venv-docs/bin/ortist web out/site/demo --runtime web/node_modules
 	.venv-docs/bin/python docs/check.py out/site
 	@echo "The site begins at $(CURDIR)/out/site/index.html"
 

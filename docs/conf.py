@@ -18,8 +18,6 @@ project = "ortist"
 html_title = project
 html_theme = "furo"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-# The page that links to demo/, which `make docs` does not make: `ortist web` is to write it there.
-exclude_patterns = ["paint.md"]
 
 # Dashes, no quotation marks.
 smartquotes_action = "D"

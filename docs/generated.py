@@ -122,7 +122,14 @@ def commands() -> str:
     return "\n".join(_command(name, command) for name, command in _commands().items())
 
 
+def demo() -> str:
+    """Return a link to the page that `ortist web` writes beside this one."""
+    # Sphinx looks for what it makes itself, which that page is not.
+    return '<a href="demo/index.html">Paint here</a>, in this browser: no picture leaves it.\n'
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
+    "demo": demo,
     "recipes": recipes,
     "options": options,
     "commands": commands,

@@ -40,6 +40,7 @@ SMALL = {
     "compare": (),
     "batch": ("--size", "32", "--steps", "2"),
     "grid": ("--size", "32", "--vary", "steps=2"),
+    "web": (),
 }
 
 
@@ -81,6 +82,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         line (float[n, 2] x) => (float[n, 1] y)
         <float[2, 1] weight = {1, 2}> { y = MatMul(x, weight) }"""
     onnx.save(onnx.parser.parse_model(model), tmp_path / "model.onnx")
+    modules = tmp_path / "node_modules"
+    modules.mkdir()
+    for installed in (ROOT / "web" / "node_modules").iterdir():
+        (modules / installed.name).symlink_to(installed)
+    (modules / "ortist").symlink_to(ROOT / "web")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -96,6 +102,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("folder")
 def test_python_blocks_run(page: Path, line: int, code: str) -> None:
     execute(page, line, code, {"__name__": "__main__"})
+
+
+def test_javascript_of_page_on_browsers_runs(folder: Path) -> None:
+    subprocess.run([ORTIST, "web", "page"], check=True)
+    ((_, code),) = blocks(DOCS / "paint.md", "js")
+    (folder / "example.mjs").write_text(code)
+    # Modules are those beside the link, not beside the file that it leads to.
+    command = ["node", "--preserve-symlinks", "--preserve-symlinks-main", "example.mjs"]
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    steps = [line.split() for line in run.stdout.splitlines()]
+    assert [int(number) for number, _ in steps] == [1, 2, 3]
+    assert float(steps[-1][1]) < float(steps[0][1])
 
 
 @pytest.mark.usefixtures("folder")

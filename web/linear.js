@@ -1,6 +1,6 @@
 // @ts-check
-// Linear algebra in float64, of matrices that lie row by row. Loops take several rows at once, which
-// engines do not do by themselves: most of the time goes into reading.
+// Linear algebra in float64, of matrices that lie row by row. Loops take several rows at once, as
+// engines do not: most of the time goes into reading.
 
 const { EPSILON } = Number;
 /** The least number that has all its digits. */

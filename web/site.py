@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ RUNTIME = (
 )
 """Files of onnxruntime-web: for processors, and for graphics, which are fetched if there are some."""
 KINDS = ("gradient", "measure")
+LICENSES = ("LICENSE", "NOTICE")
+"""Files that go with copies: the weights' license asks for it."""
 HEADERS = """/*
   Cross-Origin-Opener-Policy: same-origin
   Cross-Origin-Embedder-Policy: require-corp
@@ -50,6 +53,9 @@ def site_files(page: Path, runtime: Path, artifacts: Artifacts) -> Iterator[tupl
     """
     found = _runtime_files(runtime)
     yield "_headers", HEADERS.encode()
+    for packed in metadata.files("ortist") or ():
+        if packed.name in LICENSES:
+            yield packed.name, packed.read_binary()
     for name, content in artifact_files(artifacts):
         yield f"web/{name}", content
     for path in (*found, *sorted(Path(__file__).parent.glob("*.js"))):

@@ -7,12 +7,6 @@ export function decompose({ data, dims: [n] }) {
   return { values: { data: values, dims: [n] }, vectors: { data: vectors, dims: [n, n] } };
 }
 
-export function decomposeInSeconds(matrix) {
-  const start = performance.now();
-  decompose(matrix);
-  return (performance.now() - start) / 1000;
-}
-
 export const mostOf = ({ data, dims: [n] }, k) => ({ data: strongest(data, n, k), dims: [k, n] });
 
 export const raised = ({ data, dims }, exponent) => ({ data: power(data, dims[0], exponent), dims });
