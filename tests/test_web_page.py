@@ -236,9 +236,27 @@ def test_one_thread_where_the_page_is_not_isolated(
         expect(page.locator(".facts div", has_text="Threads")).to_contain_text("1")
 
 
+def test_a_browser_that_keeps_nothing_paints_all_the_same(
+    context: BrowserContext, address: str, tmp_path: Path
+) -> None:
+    context.add_init_script("indexedDB.open = () => { throw new DOMException('not here') }")
+    page = context.new_page()
+    filled(page, address, tmp_path, 2)
+    paint(page)
+    state(page, "Done")
+    expect(page.get_by_text("This browser does not keep paintings")).to_be_visible()
+    saved(page, "Download PNG")
+    page.get_by_text("Repeat with these").click()
+    expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("2")
+
+
 @pytest.mark.parametrize(
     ("damaged", "told"),
-    [("conv1_1.weights", "conv1_1.weights is damaged"), ("worker.js", "ended the painting")],
+    [
+        ("conv1_1.weights", "conv1_1.weights is damaged: load the page again"),
+        ("threaded.wasm", "threaded.wasm is damaged: load the page again"),
+        ("worker.js", "the browser ended the painting"),
+    ],
 )
 def test_what_is_damaged_is_told(
     browser: Browser, site: Path, tmp_path: Path, damaged: str, told: str

@@ -27,6 +27,7 @@
  * @property {{file: string, tensors: Record<string, Stored>, pieces: Piece[]}} weights
  * @property {GraphFile[]} graphs
  * @property {File} product
+ * @property {File[]} runtime what is known of ONNX Runtime's own files
  */
 /** Told how many bytes of how many are there. @typedef {(loaded: number, total: number) => void} Progress */
 
@@ -88,6 +89,12 @@ export class Artifacts {
       throw new ArtifactError(`there is no ${kind} graph of ${key.pooling} pooling and ${parts}`);
     }
     return { file, model: this.#read(file) };
+  }
+
+  /** Returns a file of ONNX Runtime's, null if nothing is known of it. @param {string} name */
+  async runtime(name) {
+    const file = this.facts.runtime.find((one) => one.file === name);
+    return file ? this.#read(file) : null;
   }
 
   /** Returns the graph of a matrix product. */

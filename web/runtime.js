@@ -5,6 +5,8 @@
 
 export const PROCESSOR = "wasm";
 export const GRAPHICS = "webgpu";
+const PROCESSOR_FILES = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.wasm"];
+const GRAPHICS_FILES = ["ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"];
 /** Channels of the largest maps, which have the size of the picture. */
 const WIDEST = 64;
 
@@ -13,15 +15,18 @@ const WIDEST = 64;
  *
  * @param {URL} folder with its files
  * @param {number} threads
- * @param {boolean} forced whether graphics that are emulated will do, for tests
+ * @param {boolean} [forced] whether graphics that are emulated will do, for tests
+ * @param {(name: string) => Promise<Uint8Array | null>} [read] gets a file of the folder, for who
+ *   wants to know how far that is; the runtime gets those that it does not
  * @returns {Promise<{runtime: Runtime, graphicsPixels: number}>} and how many pixels a picture may
  *   have for graphics, 0 if there are none
  */
-export async function loadRuntime(folder, threads, forced = false) {
+export async function loadRuntime(folder, threads, forced = false, read = async () => null) {
   const adapter = await /** @type {any} */ (navigator).gpu?.requestAdapter().catch(() => null);
   const useful = adapter && (forced || !adapter.info.isFallbackAdapter);
-  const build = useful ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs";
-  const runtime = await import(new URL(build, folder).href);
+  const [build, binary] = useful ? GRAPHICS_FILES : PROCESSOR_FILES;
+  const [runtime, known] = await Promise.all([import(new URL(build, folder).href), read(binary)]);
+  if (known) runtime.env.wasm.wasmBinary = known;
   runtime.env.wasm.numThreads = threads;
   runtime.env.wasm.wasmPaths = folder.href;
   const bytes = useful ? adapter.limits.maxStorageBufferBindingSize : 0;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +27,7 @@ RUNTIME = (
     *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs"),
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
-"""Files of onnxruntime-web: for processors, and for graphics, which are fetched if there are some."""
+"""Files of onnxruntime-web: for processors, and for graphics, fetched where there are any."""
 KINDS = ("gradient", "measure")
 LICENSES = ("LICENSE", "NOTICE")
 """Files that go with copies: the weights' license asks for it."""
@@ -56,7 +56,7 @@ def site_files(page: Path, runtime: Path, artifacts: Artifacts) -> Iterator[tupl
     for packed in metadata.files("ortist") or ():
         if packed.name in LICENSES:
             yield packed.name, packed.read_binary()
-    for name, content in artifact_files(artifacts):
+    for name, content in artifact_files(artifacts, found):
         yield f"web/{name}", content
     for path in (*found, *sorted(Path(__file__).parent.glob("*.js"))):
         yield f"web/{path.name}", path.read_bytes()
@@ -73,8 +73,15 @@ def _runtime_files(folder: Path) -> list[Path]:
     raise InputError(f"{folder} has no onnxruntime-web: npm install onnxruntime-web puts it there")
 
 
-def artifact_files(artifacts: Artifacts) -> Iterator[tuple[str, bytes]]:
-    """Yield what pictures are painted with, and last the file that says what there is."""
+def artifact_files(
+    artifacts: Artifacts, runtime: Iterable[Path] = ()
+) -> Iterator[tuple[str, bytes]]:
+    """Yield what pictures are painted with, and last the file that says what there is.
+
+    Args:
+        artifacts: the graphs.
+        runtime: files beside them, of which the large ones are told of, too.
+    """
     entry, data = artifacts.manifest.weights, artifacts.weights().files
     graphs, pieces = [], []
     for graph in artifacts.manifest.graphs:
@@ -97,6 +104,9 @@ def artifact_files(artifacts: Artifacts) -> Iterator[tuple[str, bytes]]:
         "weights": {"file": entry.file, "tensors": tensors, "pieces": pieces},
         "graphs": graphs,
         "product": _file("product.onnx", product),
+        "runtime": [
+            _file(path.name, path.read_bytes()) for path in runtime if path.suffix == ".wasm"
+        ],
     }
     yield FACTS, json.dumps(told).encode()
 

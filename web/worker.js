@@ -55,7 +55,8 @@ async function paint(order) {
   const artifacts = await Artifacts.open(fetcher, (loaded, total) => tell({ type: "loading", loaded, total }));
   const options = withOptions(order.recipe, order.options, artifacts.facts);
   if (order.start) options.init = await decoded(order.start, "start");
-  const { runtime, graphicsPixels } = await loadRuntime(FOLDER, order.threads, order.emulated);
+  const own = (/** @type {string} */ name) => artifacts.runtime(name);
+  const { runtime, graphicsPixels } = await loadRuntime(FOLDER, order.threads, order.emulated, own);
   const device = new Device(runtime, artifacts, graphicsPixels);
   const pictures = new Pictures(await read(order), options, artifacts.facts.constants);
   const run = new Run(device, pictures, options);
