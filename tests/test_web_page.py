@@ -293,6 +293,24 @@ def test_either_place(context: BrowserContext, site: Path, tmp_path: Path) -> No
         expect(page.get_by_role("radio", name="In this browser")).to_be_checked()
 
 
+def test_without_https_there_is_the_server_only(
+    browser: Browser, site: Path, tmp_path: Path
+) -> None:
+    with (
+        serving(tmp_path / "jobs", page=site) as (_, address),
+        files(site) as (alone, _),
+        browser.new_context() as context,
+    ):
+        page = context.new_page()
+        filled(page, address.replace("127.0.0.1", "elsewhere.test"), tmp_path, 2)
+        assert not page.evaluate("isSecureContext")
+        expect(page.get_by_text("In this browser")).to_have_count(0)
+        paint(page)
+        state(page, "Done")
+        page.goto(alone.replace("127.0.0.1", "elsewhere.test"))
+        expect(page.get_by_text("this page must come by https")).to_be_visible()
+
+
 def test_what_is_not_painted_here_is_said_beside_it(
     context: BrowserContext, site: Path, tmp_path: Path
 ) -> None:

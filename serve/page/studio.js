@@ -14,17 +14,17 @@ import { newIdHere } from "./places.js";
  *   files: Map<string, Blob>}} Order as sent to a server
  */
 
-/** Tells pages of this browser apart, of which several may paint. */
-const PAGE = crypto.randomUUID();
 const lock = (/** @type {string} */ page) => `ortist.page.${page}`;
 
 /** Whether a page is still there: each has a lock as long as it lives. @param {string} page */
 async function isOpen(page) {
   const { held = [] } = await navigator.locks.query();
-  return page === PAGE || held.some(({ name }) => name === lock(page));
+  return held.some(({ name }) => name === lock(page));
 }
 
 export class Studio {
+  /** Tells pages of this browser apart, of which several may paint. */
+  #page = crypto.randomUUID();
   /** @type {Map<string, Painting>} of this page, and others that have ended */
   #paintings = new Map();
   /** @type {Map<string, import("./painting.js").Order>} of those that have not ended */
@@ -38,7 +38,7 @@ export class Studio {
   constructor(runtime, kept) {
     this.runtime = runtime;
     this.kept = kept;
-    navigator.locks.request(lock(PAGE), () => new Promise(() => {}));
+    navigator.locks.request(lock(this.#page), () => new Promise(() => {}));
     addEventListener("beforeunload", (event) => {
       if (this.#orders.size) event.preventDefault();
     });
@@ -60,7 +60,7 @@ export class Studio {
       recipe, options, inputs: [...files.keys()], regions: [], plan: { ...plan, peak_bytes: null, tile: 0 },
       progress: null, preview: null, result: false, loading: null, threads: null,
     };
-    const painting = new Painting({ job, steps: [], page: PAGE }, this.kept);
+    const painting = new Painting({ job, steps: [], page: this.#page }, this.kept);
     const { style_weights: weights, ...others } = options;
     this.#orders.set(id, {
       recipe, options: others, content: file(content), start: start === null ? null : file(start),
@@ -92,7 +92,7 @@ export class Studio {
 
   /** @param {Painting} painting @returns {boolean} whether another page paints it */
   isElsewhere(painting) {
-    return !isFinal(painting.job) && painting.page !== PAGE;
+    return !isFinal(painting.job) && painting.page !== this.#page;
   }
 
   /** @param {Painting} painting */
