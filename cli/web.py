@@ -41,8 +41,8 @@ def web(
     page = Path(str(resources.files("ortist.serve"))) / "page"
     total = 0
     try:
-        (folder / "web").mkdir(parents=True, exist_ok=True)
         for name, content in site_files(page, runtime, Artifacts(models)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write_whole(folder / name, content)
             total += len(content)
     except OSError as error:

@@ -255,7 +255,7 @@ def test_a_browser_that_keeps_nothing_paints_all_the_same(
     [
         ("conv1_1.weights", "conv1_1.weights is damaged: load the page again"),
         ("threaded.wasm", "threaded.wasm is damaged: load the page again"),
-        ("worker.js", "the browser ended the painting"),
+        ("worker.js", "the browser did not start to paint, or ended it"),
     ],
 )
 def test_what_is_damaged_is_told(

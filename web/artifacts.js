@@ -30,8 +30,14 @@
  * @property {File[]} runtime what is known of ONNX Runtime's own files
  */
 /** Told how many bytes of how many are there. @typedef {(loaded: number, total: number) => void} Progress */
+/**
+ * Gets a file as it was in a version, told by its checksum, or as it is.
+ * @typedef {(file: string, version?: string) => Promise<Response>} Fetcher
+ */
 
 export const FACTS = "ortist.json";
+/** Digits of a checksum that tell versions apart. */
+const VERSION = 16;
 const ARRAYS = { uint8: Uint8Array, float32: Float32Array };
 
 /** A file that is not there or not what it should be. */
@@ -48,7 +54,7 @@ export class Artifacts {
 
   /**
    * @param {Facts} facts
-   * @param {(file: string) => Promise<Response>} fetcher
+   * @param {Fetcher} fetcher
    * @param {Progress} [progress]
    */
   constructor(facts, fetcher, progress) {
@@ -60,12 +66,15 @@ export class Artifacts {
   /**
    * Reads what there is.
    *
-   * @param {(file: string) => Promise<Response>} fetcher gets a file of the folder
+   * @param {Fetcher} fetcher gets a file of the folder
    * @param {Progress} [progress]
    */
   static async open(fetcher, progress) {
     const response = await answered(fetcher, FACTS);
-    return new Artifacts(await response.json(), fetcher, progress);
+    const facts = await response.json().catch(() => {
+      throw new ArtifactError(`${FACTS} is not what it should be: is this a page of ortist web?`);
+    });
+    return new Artifacts(facts, fetcher, progress);
   }
 
   /**
@@ -150,31 +159,32 @@ export class Artifacts {
   /** @param {File} file */
   async #fetch(file) {
     this.#total += file.bytes;
-    const response = await answered(this.fetcher, file.file);
+    const response = await answered(this.fetcher, file.file, file.sha256.slice(0, VERSION));
     const data = new Uint8Array(file.bytes);
     let length = 0;
-    for await (const part of chunks(response)) {
-      if (length + part.length > data.length) break;
-      data.set(part, length);
-      length += part.length;
-      this.#loaded += part.length;
-      this.progress?.(this.#loaded, this.#total);
+    try {
+      for await (const part of chunks(response)) {
+        if (length + part.length > data.length) break;
+        data.set(part, length);
+        length += part.length;
+        this.#loaded += part.length;
+        this.progress?.(this.#loaded, this.#total);
+      }
+    } catch {
+      throw new ArtifactError(`${file.file} cannot be loaded: the connection was lost`);
     }
-    if (length !== file.bytes || (await digest(data)) !== file.sha256) {
+    if (length !== file.bytes || !(await isIntact(data, file.sha256))) {
       throw new ArtifactError(`${file.file} is damaged: load the page again`);
     }
     return data;
   }
 }
 
-/** @param {(file: string) => Promise<Response>} fetcher @param {string} file */
-async function answered(fetcher, file) {
-  let response;
-  try {
-    response = await fetcher(file);
-  } catch (error) {
-    throw new ArtifactError(`${file} cannot be loaded: ${/** @type {Error} */ (error).message}`);
-  }
+/** @param {Fetcher} fetcher @param {string} file @param {string} [version] */
+async function answered(fetcher, file, version) {
+  const response = await fetcher(file, version).catch((error) => {
+    throw new ArtifactError(`${file} cannot be loaded: ${error.message}`);
+  });
   if (!response.ok) throw new ArtifactError(`${file} cannot be loaded: status ${response.status}`);
   return response;
 }
@@ -182,15 +192,24 @@ async function answered(fetcher, file) {
 /** @param {Response} response */
 async function* chunks(response) {
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
-  for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
-    yield /** @type {Uint8Array} */ (value);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    reader.cancel().catch(() => {});
   }
 }
 
-/** @param {any} data */
-async function digest(data) {
+/** @param {any} data @param {string} sha256 */
+async function isIntact(data, sha256) {
+  // Browsers have it for pages that come by https, or from the machine itself.
+  if (!globalThis.crypto?.subtle) return true;
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
-  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const digits = Array.from(hash, (byte) => byte.toString(16).padStart(2, "0"));
+  return digits.join("") === sha256;
 }
 
 /** @param {Uint8Array} weights @param {Stored} stored */

@@ -7,6 +7,7 @@ export class InputError extends Error {
 
 /** @param {unknown} value @returns {string} what a message says of it, in one short line */
 export function shown(value) {
-  const text = JSON.stringify(value) ?? String(value);
+  const plain = typeof value === "number" || typeof value === "bigint";
+  const text = plain ? String(value) : JSON.stringify(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 59)}…` : text;
 }

@@ -9,13 +9,15 @@ import { GRAPHICS, PROCESSOR } from "./runtime.js";
 /** @typedef {{pooling: string, parts: string[], rescaled: boolean}} Choice what graphs are made for */
 /** @typedef {{values: number[], gradient: Tensor}} Found costs and dJ/dimage */
 
-/** Relative difference between gradients above which graphics are not used. */
+/** Relative difference of costs or gradients above which graphics are not used. */
 const ACCEPTED = 1e-3;
 
 /** Evaluates with the gradient graph for pictures of one size. */
 export class Evaluator {
   /** @type {Graph | null} */
   #graph = null;
+  /** Whether graphics were seen to give what the processor gives, of all costs together. */
+  #tried = false;
   /** @type {Record<string, any>} */
   #placed = {};
 
@@ -35,8 +37,10 @@ export class Evaluator {
 
   /** Lets go of its memory. */
   async release() {
-    await this.#graph?.release();
+    const graph = this.#graph;
     this.#graph = null;
+    // One on graphics that are lost cannot be released any more.
+    await graph?.release().catch(() => {});
   }
 
   async #load() {
@@ -54,12 +58,12 @@ export class Evaluator {
   async run(image, weights) {
     if (this.provider === PROCESSOR) return this.#run(image, weights);
     const found = await this.#run(image, weights).catch(() => null);
-    if (found && this.device.graphicsTried) return found;
-    // The first time, and when graphics were lost, as when another page takes them.
+    if (found && this.#tried) return found;
+    // At first, and when graphics were lost, as when another page takes them.
     this.provider = PROCESSOR;
     const right = await this.#run(image, weights);
-    if (found && distance(found.gradient, right.gradient) <= ACCEPTED) {
-      this.device.graphicsTried = true;
+    if (found && isNear(found, right)) {
+      this.#tried = weights.data.filter((weight) => weight !== 0).length > 1;
       this.provider = GRAPHICS;
     } else {
       this.device.graphicsPixels = 0;
@@ -76,12 +80,18 @@ export class Evaluator {
   }
 }
 
-/** Returns |a - b|/|b|. @param {Tensor} found @param {Tensor} right */
+/** Whether all is as good as what is right. @param {Found} found @param {Found} right */
+function isNear(found, right) {
+  const costs = right.values.every((value, at) => distance([found.values[at]], [value]) <= ACCEPTED);
+  return costs && distance(found.gradient.data, right.gradient.data) <= ACCEPTED;
+}
+
+/** Returns |a - b|/|b|. @param {ArrayLike<number>} found @param {ArrayLike<number>} right */
 function distance(found, right) {
   let [difference, square] = [0, 0];
-  right.data.forEach((value, at) => {
-    difference += (found.data[at] - value) ** 2;
-    square += value ** 2;
-  });
-  return Math.sqrt(difference / square);
+  for (let at = 0; at < right.length; at++) {
+    difference += (found[at] - right[at]) ** 2;
+    square += right[at] ** 2;
+  }
+  return difference ? Math.sqrt(difference / square) : 0;
 }

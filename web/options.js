@@ -47,7 +47,7 @@ export function withOptions(recipe, chosen, facts) {
   if (!Object.hasOwn(recipes, recipe)) {
     throw new InputError(`recipe is ${shown(recipe)}, accepted are ${list(Object.keys(recipes))}`);
   }
-  const values = merged(recipes[recipe].options, chosen, facts);
+  const values = merged(recipes[recipe].options, chosen ?? {}, facts);
   const unknown = Object.keys(values).find((name) => !Object.hasOwn(properties, name));
   if (unknown !== undefined) {
     const known = list(Object.keys(properties));

@@ -5,30 +5,36 @@
 /** @typedef {import("./worker.js").Told} Told */
 
 const MOST_THREADS = 8;
+const STOPPED =
+  "the browser did not start to paint, or ended it; it takes Chrome 80, Firefox 114 or Safari 16.4";
 
 /** How many threads there are to compute with: one, unless the page is isolated from all others. */
 export function threadsHere() {
-  return globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
+  const cores = navigator.hardwareConcurrency || 1;
+  return globalThis.crossOriginIsolated ? Math.min(cores, MOST_THREADS) : 1;
 }
 
 /** A painting under way. */
 export class Painter {
   #worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  #ended = false;
 
   /**
    * @param {Omit<Order, "threads">} order
    * @param {(told: Told) => void} listener told of what happens, until the painting has ended
    */
   constructor(order, listener) {
-    this.#worker.addEventListener("message", ({ data }) => {
-      if (data.type === "done" || data.type === "failed") this.cancel();
-      listener(data);
-    });
+    const hear = (/** @type {Told} */ told) => {
+      if (this.#ended) return;
+      if (told.type === "done" || told.type === "failed") this.cancel();
+      listener(told);
+    };
+    this.#worker.addEventListener("message", ({ data }) => hear(data));
     this.#worker.addEventListener("error", (event) => {
       event.preventDefault();
-      this.cancel();
-      listener({ type: "failed", message: event.message || "the browser ended the painting" });
+      hear({ type: "failed", message: event.message || STOPPED });
     });
+    this.#worker.addEventListener("messageerror", () => hear({ type: "failed", message: STOPPED }));
     this.#worker.postMessage({ type: "paint", order: { ...order, threads: threadsHere() } });
   }
 
@@ -42,6 +48,7 @@ export class Painter {
 
   /** Ends it at once, with its memory. Nothing more is told. */
   cancel() {
+    this.#ended = true;
     this.#worker.terminate();
   }
 }

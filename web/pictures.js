@@ -8,6 +8,7 @@ import { InputError } from "./errors.js";
 import { toPicture } from "./picture.js";
 import { resizePixels } from "./resample.js";
 import { checkSize, fitArea, fitSize, rounded } from "./size.js";
+import { startsFromPicture } from "./starts.js";
 
 /** @typedef {import("./picture.js").Picture} Picture */
 /** @typedef {import("./picture.js").Pixels} Pixels with three channels */
@@ -15,7 +16,7 @@ import { checkSize, fitArea, fitSize, rounded } from "./size.js";
  * All that a picture is painted of, in one size.
  * @typedef {{content: Picture, styles: {pixels: Picture, share: number}[], canvas: Canvas}} Scene
  */
-/** @typedef {{content: Pixels, styles: {pixels: Pixels, weight: number}[]}} Given */
+/** @typedef {{content: Pixels, styles: Pixels[]}} Given */
 
 /** All pictures as they were read, and the size to paint. */
 export class Pictures {
@@ -32,19 +33,24 @@ export class Pictures {
     this.constants = constants;
     const most = options.max_pixels;
     const [height, width] = content.dims;
-    checkSize(width, height, "content image", most, constants);
+    const read = (/** @type {Pixels} */ pixels, /** @type {string} */ name) => {
+      checkPixels(pixels, name);
+      checkSize(pixels.dims[1], pixels.dims[0], name, most, constants);
+    };
+    read(content, "content image");
+    if (startsFromPicture(options)) read(options.init, "init image");
+    if (!styles.length) throw new InputError("no style image given");
+    for (const style of styles) read(style, "style image");
     const [fittedWidth, fittedHeight] = fitSize(width, height, options, constants);
     this.width = fittedWidth;
     this.height = fittedHeight;
-    const total = styles.reduce((sum, { weight }) => sum + weight, 0);
-    const scales = [options.style_scale].flat();
-    if (scales.length > 1 && scales.length !== styles.length) {
-      throw new InputError(`style_scale has ${scales.length} scales for ${styles.length} style images`);
-    }
-    this.#styles = styles.map(({ pixels, weight }, index) => ({
+    const weights = forEach(options.style_weights ?? 1, styles.length, "style_weights", "weights");
+    const scales = forEach(options.style_scale, styles.length, "style_scale", "scales");
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    this.#styles = styles.map((pixels, index) => ({
       pixels: cropped(pixels, options.style_crop, constants.size.min_side),
-      share: weight / total,
-      scale: scales[index] ?? scales[0],
+      share: weights[index] / total,
+      scale: scales[index],
     }));
     for (const { pixels, scale } of this.#styles) {
       const [own, tall] = this.#fitted(pixels, this.width * this.height * scale ** 2);
@@ -78,6 +84,25 @@ export class Pictures {
     if (this.color !== "luminance") return style;
     return matchedLuma(gray(style, this.constants), content, [null, null]);
   }
+}
+
+/** Throws an InputError unless pixels are bytes of three channels. @param {any} pixels @param {string} name */
+function checkPixels({ data, dims }, name) {
+  const bytes = data instanceof Uint8Array || data instanceof Uint8ClampedArray;
+  if (bytes && dims.length === 3 && dims[2] === 3 && data.length === dims[0] * dims[1] * 3) return;
+  throw new InputError(`${name} is an array of ${dims}; bytes (height, width, 3) are accepted`);
+}
+
+/**
+ * Returns a value for each style; one alone is for all.
+ *
+ * @param {number | number[]} values @param {number} count @param {string} name
+ * @param {string} what they are
+ */
+function forEach(values, count, name, what) {
+  if (!Array.isArray(values)) return Array(count).fill(values);
+  if (values.length === count) return values;
+  throw new InputError(`${name} has ${values.length} ${what} for ${count} style images`);
 }
 
 /**

@@ -1,7 +1,7 @@
 // @ts-check
 // What a run will do, told before anything is loaded.
 
-import { InputError } from "./errors.js";
+import { InputError, shown } from "./errors.js";
 import { weightedParts } from "./objective.js";
 import { withOptions } from "./options.js";
 import { planScales } from "./scales.js";
@@ -23,12 +23,22 @@ import { fitSize } from "./size.js";
 export function planOf(order, facts) {
   const chosen = withOptions(order.recipe, order.options, facts);
   const options = order.start ? { ...chosen, init: null } : chosen;
-  if (!hasGraphs(options, facts)) {
-    throw new InputError("there are no graphs here for these layers and costs");
-  }
+  checkGraphs(options, facts);
   const [width, height] = fitSize(order.width, order.height, options, facts.constants);
   const scales = planScales(width, height, options, /** @type {any} */ (facts.constants));
   return { width, height, steps: options.steps, scales };
+}
+
+/**
+ * Throws an InputError unless there are graphs to paint with by these options.
+ *
+ * @param {Record<string, any>} options @param {Facts} facts
+ */
+export function checkGraphs(options, facts) {
+  if (hasGraphs(options, facts)) return;
+  const named = ["pooling", "rescaled", "content_cost", "content_layers", "statistic", "style_layers"];
+  const told = named.map((name) => `${name} ${shown(options[name])}`).join(", ");
+  throw new InputError(`there are no graphs here for ${told} together`);
 }
 
 /**

@@ -8,10 +8,12 @@ import { LBFGS } from "./lbfgs.js";
 import { Objective, weightedParts } from "./objective.js";
 import { Random } from "./random.js";
 import { resizePicture } from "./resample.js";
+import { checkGraphs } from "./plan.js";
 import { planScales } from "./scales.js";
 import { parseSchedule } from "./schedule.js";
 import { grained, startingPicture } from "./starts.js";
 import { settleTargets } from "./targets.js";
+import { turn } from "./turn.js";
 
 /** @typedef {import("./sessions.js").Device} Device */
 /** @typedef {import("./sessions.js").Tensor} Tensor */
@@ -36,6 +38,8 @@ export class NonFiniteCostError extends Error {
 
 /** An asynchronous iterator over the steps of a run. */
 export class Run {
+  /** @type {Evaluator | null} */
+  #evaluator = null;
   /** @type {Objective | null} */
   #objective = null;
   /** @type {number[] | null} */
@@ -45,6 +49,7 @@ export class Run {
   #iteration = 0;
   #index = 0;
   #left;
+  #lastGood;
   #scene;
   #start;
   #optimizer;
@@ -62,6 +67,7 @@ export class Run {
     this.signal = signal;
     this.facts = device.artifacts.facts;
     this.constants = this.facts.constants;
+    checkGraphs(options, this.facts);
     this.parts = weightedParts(options, this.facts);
     this.scales = planScales(pictures.width, pictures.height, options, this.constants);
     this.steps = this.scales.reduce((total, { steps }) => total + steps, 0);
@@ -70,13 +76,13 @@ export class Run {
       beta: parseSchedule("beta", options.beta),
       rate: parseSchedule("learning_rate", options.learning_rate, { positive: true }),
     };
-    for (const { width, height } of this.scales) this.#check(width * height);
     this.#left = this.scales[0].steps;
     this.#scene = pictures.at(this.scales[0].width, this.scales[0].height);
     const { content, styles } = this.#scene;
     const pixels = styles.map((style) => style.pixels);
     const given = { content, styles: pixels };
     this.#start = startingPicture(given, options, this.facts.mean, this.constants);
+    this.#lastGood = { picture: this.#start, step: 0 };
     this.#optimizer = options.optimizer === "lbfgs" ? new LBFGS(this.#start, this.constants)
       : new Adam(this.#start, this.schedules.rate.at(0), options.averaging, this.constants);
   }
@@ -97,19 +103,32 @@ export class Run {
   /** Evaluates once and lets the optimizer step. @returns {Promise<IteratorResult<Step>>} */
   async next() {
     if (this.done) return { done: true, value: undefined };
+    try {
+      return { done: false, value: await this.#step() };
+    } catch (error) {
+      await this.#release();
+      throw error;
+    }
+  }
+
+  /** Ends it, as who leaves a loop over the steps does. @returns {Promise<IteratorResult<Step>>} */
+  async return() {
+    await this.#release();
+    return { done: true, value: undefined };
+  }
+
+  /** @returns {Promise<Step>} */
+  async #step() {
     if (!this.#left) this.#grow();
+    await turn();
     this.signal?.throwIfAborted();
     const objective = await this.#reached();
-    this.signal?.throwIfAborted();
     const begin = performance.now();
     const costs = await this.#advance(objective);
     const seconds = (performance.now() - begin) / 1000;
     this.#left = this.#optimizer.done ? 0 : this.#left - 1;
-    if (!this.#left) {
-      await this.#objective?.evaluator.release();
-      this.#objective = null;
-    }
-    const value = {
+    if (!this.#left) await this.#release();
+    return {
       ...costs,
       iteration: this.#iteration,
       seconds,
@@ -117,7 +136,14 @@ export class Run {
       scales: this.scales.length,
       pixels: this.picture,
     };
-    return { done: false, value };
+  }
+
+  /** Lets go of the memory that evaluations take. */
+  async #release() {
+    const evaluator = this.#evaluator;
+    this.#evaluator = null;
+    this.#objective = null;
+    await evaluator?.release();
   }
 
   /** Goes on to the next scale. */
@@ -133,6 +159,7 @@ export class Run {
       this.#optimizer.point = grained(this.#optimizer.point, this.options.seed, this.constants);
     }
     this.#start = this.#optimizer.picture;
+    this.#lastGood = { picture: this.#start, step: this.#iteration };
   }
 
   /** Returns what is minimized at this scale. */
@@ -141,8 +168,8 @@ export class Run {
     const { width, height } = this.scales[this.#index];
     const pixels = width * height;
     const targets = await this.#targets(pixels);
-    const evaluator = new Evaluator(this.device, this.#choice, targets, pixels);
-    const objective = new Objective(evaluator, this.parts, this.options.tv, this.#scene.canvas);
+    this.#evaluator = new Evaluator(this.device, this.#choice, targets, pixels);
+    const objective = new Objective(this.#evaluator, this.parts, this.options.tv, this.#scene.canvas);
     if (this.options.normalize) {
       this.#factors ??= await objective.balancingFactors(this.#shaken());
       objective.factors = this.#factors;
@@ -155,17 +182,19 @@ export class Run {
   async #targets(pixels) {
     const key = { ...this.#choice, block: this.device.block(pixels) };
     const measure = await this.device.graph("measure", key);
-    const query = this.#query();
     const { device, parts, signal } = this;
-    const targets = await settleTargets(device, measure, parts, this.#scene, query, signal);
-    await measure.release();
-    return targets;
+    try {
+      return await settleTargets(device, measure, parts, this.#scene, this.#query(), signal);
+    } finally {
+      await measure.release();
+    }
   }
 
   /** Returns what styles are matched with: the content, later with a share of what was painted. */
   #query() {
     const { content, canvas } = this.#scene;
-    if (!this.#index) return content;
+    const matches = this.parts.some(({ source }) => source === "match");
+    if (!this.#index || !matches) return content;
     const before = this.scales[this.#index - 1];
     const { width, height } = this.scales[this.#index];
     const small = resizePicture(content, before.width, before.height);
@@ -194,22 +223,22 @@ export class Run {
     optimizer.learningRate = rate.at(progress);
     const before = optimizer.picture;
     const found = await objective.evaluate(optimizer.point, alpha.at(progress), beta.at(progress));
+    const finite = Number.isFinite(found.value);
+    if (finite) this.#lastGood = { picture: before, step: this.#iteration };
     this.#iteration += 1;
-    const goesOn = optimizer.step(found.value, found.gradient.data);
-    if (!goesOn) {
-      const what = Number.isFinite(found.value) ? "the gradient or a pixel is" : "the cost is";
-      const message = `${what} not finite at step ${this.#iteration}: try smaller weights`;
-      throw new NonFiniteCostError(message, this.#scene.canvas.picture(before));
-    }
+    if (!optimizer.step(found.value, found.gradient.data)) throw this.#failure(finite);
     // A trial that went wrong tells nothing of the picture.
     if (optimizer.accepted || !this.#last) this.#last = found.costs;
     return this.#last;
   }
 
-  /** Throws unless there are graphs for a picture of so many pixels. @param {number} pixels */
-  #check(pixels) {
-    const key = { ...this.#choice, block: this.device.block(pixels) };
-    for (const kind of ["measure", "gradient"]) this.device.artifacts.graph(kind, key);
+  /** @param {boolean} finite whether the cost is */
+  #failure(finite) {
+    const { picture, step } = this.#lastGood;
+    const what = finite ? "the gradient or a pixel is not finite after" : "the cost is not finite at";
+    const message = `${what} step ${this.#iteration}; the picture is that of step ${step}: try a smaller`;
+    const advice = `${message} learning rate or smaller weights`;
+    return new NonFiniteCostError(advice, this.#scene.canvas.picture(picture));
   }
 
   get #choice() {

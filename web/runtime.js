@@ -22,13 +22,26 @@ const WIDEST = 64;
  *   have for graphics, 0 if there are none
  */
 export async function loadRuntime(folder, threads, forced = false, read = async () => null) {
-  const adapter = await /** @type {any} */ (navigator).gpu?.requestAdapter().catch(() => null);
-  const useful = adapter && (forced || !adapter.info.isFallbackAdapter);
-  const [build, binary] = useful ? GRAPHICS_FILES : PROCESSOR_FILES;
-  const [runtime, known] = await Promise.all([import(new URL(build, folder).href), read(binary)]);
-  if (known) runtime.env.wasm.wasmBinary = known;
-  runtime.env.wasm.numThreads = threads;
-  runtime.env.wasm.wasmPaths = folder.href;
-  const bytes = useful ? adapter.limits.maxStorageBufferBindingSize : 0;
+  const load = async (/** @type {string[]} */ [build, binary]) => {
+    const [made, known] = await Promise.all([import(new URL(build, folder).href), read(binary)]);
+    if (known) made.env.wasm.wasmBinary = known;
+    made.env.wasm.numThreads = threads;
+    made.env.wasm.wasmPaths = folder.href;
+    return made;
+  };
+  const bytes = await graphicsBytes(forced);
+  const runtime = bytes ? await load(GRAPHICS_FILES).catch(() => null) : null;
+  if (!runtime) return { runtime: await load(PROCESSOR_FILES), graphicsPixels: 0 };
   return { runtime, graphicsPixels: Math.floor(bytes / (4 * WIDEST)) };
+}
+
+/** Returns the largest buffer of this machine's graphics, 0 without. @param {boolean} emulated */
+async function graphicsBytes(emulated) {
+  const { gpu } = /** @type {any} */ (navigator);
+  const adapter = await gpu?.requestAdapter().catch(() => null);
+  if (!adapter) return 0;
+  // Older browsers have it elsewhere.
+  const isEmulated = adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter;
+  if (isEmulated && !emulated) return 0;
+  return Math.min(adapter.limits.maxStorageBufferBindingSize, adapter.limits.maxBufferSize);
 }

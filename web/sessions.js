@@ -3,6 +3,7 @@
 
 import { layout } from "./blocks.js";
 import { PROCESSOR } from "./runtime.js";
+import { turn } from "./turn.js";
 import { transformKernel, transformedLayer } from "./winograd.js";
 
 /** @typedef {typeof import("onnxruntime-web")} Runtime */
@@ -34,8 +35,6 @@ export class Device {
     this.runtime = runtime;
     this.artifacts = artifacts;
     this.graphicsPixels = graphicsPixels;
-    /** Whether graphics were seen to give what the processor gives. */
-    this.graphicsTried = false;
   }
 
   /** Returns the block size of graphs for a picture of so many pixels. @param {number} pixels */
@@ -69,6 +68,7 @@ export class Device {
    */
   async multiply(first, second) {
     const load = async () => this.#load(await this.artifacts.product(), { constants: () => ({}) });
+    await turn();
     this.#product ??= load();
     return (await (await this.#product).run(["product"], { first, second })).product;
   }
@@ -87,6 +87,14 @@ export class Device {
       logSeverityLevel: 3,
     });
     return new Graph(this.runtime, session, constants(session.inputNames), provider);
+  }
+
+  /** Lets go of the memory of what was loaded. */
+  async release() {
+    const product = this.#product;
+    this.#product = null;
+    this.#kernels.clear();
+    await (await product)?.release();
   }
 
   /** @param {readonly string[]} names @param {Uint8Array} weights @param {number} block */

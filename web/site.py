@@ -60,7 +60,7 @@ def site_files(page: Path, runtime: Path, artifacts: Artifacts) -> Iterator[tupl
         yield f"web/{name}", content
     for path in (*found, *sorted(Path(__file__).parent.glob("*.js"))):
         yield f"web/{path.name}", path.read_bytes()
-    for path in sorted(page.iterdir()):
+    for path in sorted(filter(Path.is_file, page.iterdir())):
         yield path.name, path.read_bytes()
 
 

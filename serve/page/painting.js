@@ -105,7 +105,10 @@ export class Painting extends EventTarget {
       this.tell({ plan: { ...this.job.plan, width, height, steps, scales }, threads });
     } else if (told.type === "step") this.#step(told);
     else if (told.type === "done") this.end("done");
-    else this.end("failed", told.message);
+    else {
+      if (told.picture) this.#show(told.picture);
+      this.end("failed", told.message);
+    }
   }
 
   /** @param {Extract<Told, {type: "step"}>} told */
@@ -113,8 +116,7 @@ export class Painting extends EventTarget {
     const { total, content, style, total_variation: variation } = costs;
     this.#evaluated.pixels += width * height;
     this.#evaluated.seconds += seconds;
-    this.#pixels = { pixels, width, height };
-    this.#file = null;
+    this.#show({ pixels, width, height });
     const progress = {
       step, steps: this.job.plan.steps, scale, scales, width, height, costs: { total, content, style, variation },
       seconds_left: this.#secondsLeft(step), preview: step,
@@ -123,6 +125,12 @@ export class Painting extends EventTarget {
     Object.assign(this.job, { progress, preview: step, result: true, loading: null });
     if (performance.now() - this.#keptAt > EVERY * 1000) this.#keep();
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** @param {Picture} picture */
+  #show(picture) {
+    this.#pixels = picture;
+    this.#file = null;
   }
 
   /** @param {number} done steps */

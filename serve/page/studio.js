@@ -61,10 +61,9 @@ export class Studio {
       progress: null, preview: null, result: false, loading: null, threads: null,
     };
     const painting = new Painting({ job, steps: [], page: this.#page }, this.kept);
-    const { style_weights: weights, ...others } = options;
     this.#orders.set(id, {
-      recipe, options: others, content: file(content), start: start === null ? null : file(start),
-      styles: styles.map((name, at) => ({ picture: file(name), weight: weights?.[at] ?? 1 })),
+      recipe, options, content: file(content), start: start === null ? null : file(start),
+      styles: styles.map(file),
     });
     this.#paintings.set(id, painting);
     painting.addEventListener("change", () => this.#changed(painting));

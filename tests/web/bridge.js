@@ -11,7 +11,7 @@ const ARRAYS = {
 const DTYPES = new Map(Object.entries(ARRAYS).map(([dtype, array]) => [array, dtype]));
 
 function decoded(key, value) {
-  if (!value?.dtype) return value;
+  if (typeof value?.base64 !== "string") return value;
   const bytes = new Uint8Array(Buffer.from(value.base64, "base64"));
   return { data: new ARRAYS[value.dtype](bytes.buffer), dims: value.dims };
 }

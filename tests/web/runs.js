@@ -7,7 +7,7 @@ import { Run } from "../../web/run.js";
 export async function paint(folder, options, content, styles) {
   const device = await deviceOf(folder);
   const { constants } = device.artifacts.facts;
-  const given = { content, styles: styles.map((pixels) => ({ pixels, weight: 1 })) };
+  const given = { content, styles };
   const run = new Run(device, new Pictures(given, options, constants), options);
   const totals = [];
   for await (const step of run) totals.push(step.total);
