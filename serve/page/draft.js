@@ -62,10 +62,12 @@ export class Draft extends EventTarget {
     this.dispatchEvent(new Event("errors"));
   }
 
-  /** @returns {{width: number, height: number}} of the painting; 0 while it is not known */
-  painted() {
-    const { content, options } = this;
-    const side = Number(options.value("size"));
+  /**
+   * @param {number} side the longer one, by default as it is chosen
+   * @returns {{width: number, height: number}} of the painting; 0 while it is not known
+   */
+  painted(side = Number(this.options.value("size"))) {
+    const { content } = this;
     if (!content?.width || !(side > 0)) return { width: 0, height: 0 };
     const factor = side / Math.max(content.width, content.height);
     const scaled = (/** @type {number} */ length) => Math.max(1, Math.round(length * factor));
@@ -97,7 +99,10 @@ export class Draft extends EventTarget {
     const { width, height } = this.painted();
     const most = this.limits.painted_pixels;
     if (width * height <= most) return "";
-    const longest = Math.floor(Math.max(width, height) * Math.sqrt(most / (width * height)));
+    let longest = Math.floor(Math.max(width, height) * Math.sqrt(most / (width * height)));
+    const area = (/** @type {{width: number, height: number}} */ sides) => sides.width * sides.height;
+    // By rounding a side it may still be a row too many.
+    while (area(this.painted(longest)) > most) longest -= 1;
     return `${pixels(width, height)} is too large to be painted ${inWords(this.places.now)}, accepted are up to ${longest} px.`;
   }
 
