@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
@@ -23,6 +24,7 @@ from ortist.engine import InputError
 from ortist.engine.graphs import KERNELS
 from ortist.engine.sessions import physical_cores
 from ortist.engine.workers import Setup
+from ortist.models.versions import installed_version
 
 TOKEN = "ORTIST_TOKEN"
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -100,8 +102,8 @@ def serve(
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("ortist.serve").setLevel(logging.INFO)
     limits = read_limits(limit or [])
-    if page is not None and not (page / "index.html").is_file():
-        raise InputError(f"{page} has no page: ortist web {page} writes one")
+    if page is not None:
+        _check_page(page)
     root_path = f"/{root_path.strip('/')}".rstrip("/")
     origins = [origin.rstrip("/") for origin in allow_origin or []]
     for origin in origins:
@@ -124,6 +126,19 @@ def serve(
         address = f"http://{shown}:{listening.getsockname()[1]}{root_path}/"
         print_line(f"{address}{f'#token={secret}' if secret else ''} (jobs are in {folder})")
         Server(app, root_path, manager.end_listening).run_on(listening)
+
+
+def _check_page(page: Path) -> None:
+    """Raise InputError unless a folder has a page; warn if it is another version's."""
+    from ortist.web.site import FACTS
+
+    try:
+        told = json.loads((page / "web" / FACTS).read_bytes())
+        version = str(told["version"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{page} has no page: ortist web {page} writes one") from error
+    if version != installed_version("ortist"):
+        print_error(f"warning: the page in {page} is of ortist {version}: write it anew")
 
 
 def _secret(token: str | None, host: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -87,6 +88,11 @@ def create_app(
 
 class _PageFiles(StaticFiles):
     """The files of the page, with the types that browsers insist on."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Return where a file is, None for hidden ones."""
+        hidden = any(part.startswith(".") for part in Path(path).parts)
+        return ("", None) if hidden else super().lookup_path(path)
 
     def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
         """Return a file, or that it has not changed."""

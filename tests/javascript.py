@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 300.0
+"""Seconds until a call that does not end is ended."""
 
 
 class JavaScriptError(Exception):
@@ -32,7 +35,10 @@ def call(module: str, name: str, *args: Any) -> Any:
     assert node.stdout is not None
     node.stdin.write(json.dumps(request, default=_encoded) + "\n")
     node.stdin.flush()
+    watch = threading.Timer(PATIENCE, node.kill)
+    watch.start()
     line = node.stdout.readline()
+    watch.cancel()
     if not line:
         _node.cache_clear()
         raise RuntimeError(f"node ended with {node.wait()}")

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from browsing import chromium, filled, paint, points, set_number, soon, state, visiting
+from browsing import PATIENCE, chromium, filled, paint, points, set_number, soon, state, visiting
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from service import CONTENT, STYLE, serving
 from typer.testing import CliRunner
@@ -291,6 +291,50 @@ def test_either_place(context: BrowserContext, site: Path, tmp_path: Path) -> No
         page.reload()
         page.get_by_role("button", name="New painting").first.click()
         expect(page.get_by_role("radio", name="In this browser")).to_be_checked()
+
+
+BROKEN = """{
+    const open = indexedDB.open.bind(indexedDB);
+    let broken = true;
+    indexedDB.open = (...given) => {
+        if (broken) {
+            broken = false;
+            throw new DOMException("Connection to Indexed Database server lost", "UnknownError");
+        }
+        return open(...given);
+    };
+}"""
+
+
+def test_what_cannot_be_read_once_is_not_forgotten(
+    context: BrowserContext, address: str, tmp_path: Path
+) -> None:
+    page = context.new_page()
+    filled(page, address, tmp_path, 1, 32)
+    paint(page)
+    state(page, "Done")
+    page.add_init_script(BROKEN)
+    page.goto(address)
+    page.reload()
+    expect(page.locator(".card:not(.new) .card-picture img")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("no longer has")).to_have_count(0)
+
+
+def test_nothing_is_sent_that_was_to_stay_here(
+    context: BrowserContext, site: Path, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "jobs", page=site) as (_, address):
+        page = context.new_page()
+        page.add_init_script("localStorage.setItem('ortist.place', 'here')")
+        page.route("**/web/ortist.json", lambda route: route.fulfill(status=404))
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.method))
+        filled(page, address, tmp_path, 1, 32)
+        page.locator(".paint").click()
+        expect(page.get_by_text("It cannot be painted in this browser now")).to_be_visible()
+        assert set(sent) == {"GET"}
+        paint(page)
+        state(page, "Done")
 
 
 def test_without_https_there_is_the_server_only(

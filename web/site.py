@@ -31,6 +31,26 @@ RUNTIME = (
 KINDS = ("gradient", "measure")
 LICENSES = ("LICENSE", "NOTICE")
 """Files that go with copies: the weights' license asks for it."""
+RUNTIME_LICENSE = """onnxruntime-web, of which the files ort* in this folder are copies:
+Copyright (c) Microsoft Corporation
+
+MIT License
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
+associated documentation files (the "Software"), to deal in the Software without restriction,
+including without limitation the rights to use, copy, modify, merge, publish, distribute,
+sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial
+portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT
+NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES
+OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN
+CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""
 HEADERS = """/*
   Cross-Origin-Opener-Policy: same-origin
   Cross-Origin-Embedder-Policy: require-corp
@@ -53,24 +73,31 @@ def site_files(page: Path, runtime: Path, artifacts: Artifacts) -> Iterator[tupl
     """
     found = _runtime_files(runtime)
     yield "_headers", HEADERS.encode()
+    yield "web/LICENSE.onnxruntime", RUNTIME_LICENSE.encode()
     for packed in metadata.files("ortist") or ():
         if packed.name in LICENSES:
             yield packed.name, packed.read_binary()
-    for name, content in artifact_files(artifacts, found):
-        yield f"web/{name}", content
     for path in (*found, *sorted(Path(__file__).parent.glob("*.js"))):
         yield f"web/{path.name}", path.read_bytes()
     for path in sorted(filter(Path.is_file, page.iterdir())):
         yield path.name, path.read_bytes()
+    # What tells of the others comes last.
+    for name, content in artifact_files(artifacts, found):
+        yield f"web/{name}", content
 
 
 def _runtime_files(folder: Path) -> list[Path]:
     places = (folder, folder / "dist", folder / "onnxruntime-web" / "dist")
-    for place in places:
-        found = [place / name for name in RUNTIME]
-        if all(path.is_file() for path in found):
-            return found
-    raise InputError(f"{folder} has no onnxruntime-web: npm install onnxruntime-web puts it there")
+    there = next((place for place in places if (place / RUNTIME[0]).is_file()), None)
+    if there is None:
+        raise InputError(
+            f"{folder} has no onnxruntime-web: npm install onnxruntime-web puts it there"
+        )
+    found = [there / name for name in RUNTIME]
+    for path in found:
+        if not path.is_file():
+            raise InputError(f"{path} is missing, which onnxruntime-web has from 1.30 on")
+    return found
 
 
 def artifact_files(

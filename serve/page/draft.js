@@ -187,6 +187,10 @@ export class Draft extends EventTarget {
     });
     if (this.protect && isEmpty(this.protect)) found.push(["protect", "Paint what to protect, or remove it."]);
     found.push(...this.#against());
+    if (this.places.unasked) {
+      this.places.unasked = false;
+      found.push(["paint", "It cannot be painted in this browser now. Paint again to send the pictures to the server."]);
+    }
     const total = this.#uploadSize();
     const accepted = this.limits.upload_bytes;
     if (total > accepted) found.push(["paint", `The pictures have ${bytes(total)} together, accepted are up to ${bytes(accepted)}.`]);

@@ -55,10 +55,12 @@ export class Here {
   /** @param {string} path @param {Init} init @returns {Promise<Response>} as a server's */
   async answer(path, init) {
     try {
-      return await this.#route(new URL(path, "here:///"), init);
+      return await this.#route(new URL(path, "https://here.invalid/"), init);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      return Response.json({ detail: error.message }, { status: error.status });
+      const refused = error instanceof Refusal;
+      // What is kept cannot be read now, as when the browser closed it: it may be there all the same.
+      if (!refused && !(error instanceof DOMException && error.name !== "AbortError")) throw error;
+      return Response.json({ detail: error.message }, { status: refused ? error.status : 503 });
     }
   }
 

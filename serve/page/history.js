@@ -5,6 +5,7 @@ import { ApiError, isFinal, jobPath, json, request } from "./api.js";
 import { el, icon, iconButton } from "./dom.js";
 import { preview } from "./loaded.js";
 import { inWords, placeOf } from "./places.js";
+import { isOpen } from "./studio.js";
 import { clock } from "./text.js";
 
 const KEY = "ortist.jobs";
@@ -14,11 +15,25 @@ const EVERY = 4;
 
 /**
  * @typedef {import("./api.js").Job} Job
- * @typedef {{id: string, name: string, created: string, files?: Record<string, string>}} Entry files: what the
+ * @typedef {{id: string, name: string, created: string, files?: Record<string, string>, page?: string}} Entry files: what the
  *   pictures were called here, by their names in Job.inputs
  * @typedef {{button: HTMLButtonElement, frame: HTMLElement, state: HTMLElement,
  *   picture: import("./loaded.js").LoadedPicture, shown: number|null}} Tile
  */
+
+/** @returns {Entry[]} */
+function remembered() {
+  try {
+    return JSON.parse(localStorage.getItem(KEY) ?? "[]");
+  } catch {
+    return [];
+  }
+}
+
+/** @returns {Set<string>} ids of all paintings that this browser has a way to */
+export function knownIds() {
+  return new Set(remembered().map(({ id }) => id));
+}
 
 /** A strip of small pictures, newest first. */
 export class History {
@@ -52,17 +67,24 @@ export class History {
 
   /** @param {string} id @returns {Entry|undefined} */
   entry(id) {
-    return this.#entries().find((one) => one.id === id);
+    return remembered().find((one) => one.id === id);
   }
 
   /** @param {Job} job @param {string} name @param {Record<string, string>} files */
-  add({ id, created }, name, files) {
-    const all = [{ id, name, created, files }, ...this.#entries().filter((one) => one.id !== id)];
-    this.#keep(all.slice(0, MOST));
+  add({ id, created, page }, name, files) {
+    this.#keep([{ id, name, created, files, page }, ...remembered().filter((one) => one.id !== id)]);
+    const old = (/** @type {import("./places.js").Place} */ place) =>
+      remembered().filter((one) => placeOf(one.id) === place).slice(MOST);
+    for (const entry of old("server")) this.forget(entry.id);
     // A server removes by itself what is old; this browser would keep it for ever.
-    for (const old of all.slice(MOST)) {
-      if (placeOf(old.id) === "here") request(`${jobPath(old.id)}?purge=true`, { method: "DELETE" }).catch(() => {});
-    }
+    for (const entry of old("here")) this.#purge(entry.id).catch(() => {});
+  }
+
+  /** @param {string} id of what is painted here, and has ended */
+  async #purge(id) {
+    if (!isFinal(await json(jobPath(id)))) return;
+    await request(`${jobPath(id)}?purge=true`, { method: "DELETE" });
+    this.forget(id);
   }
 
   /** @param {string} id @returns {string} what it is called, with where it is painted if there is a choice */
@@ -90,8 +112,14 @@ export class History {
 
   /** @param {string} id @param {string} [why] told to the user */
   forget(id, why = "") {
-    this.#keep(this.#entries().filter((one) => one.id !== id));
+    this.#keep(remembered().filter((one) => one.id !== id));
     if (why) this.#tell(why);
+  }
+
+  /** Forgets what is there no more, unless another page has it that cannot keep it. @param {string} id @param {string} name */
+  async lost(id, name) {
+    const page = this.entry(id)?.page;
+    if (!page || !await isOpen(page)) this.forget(id, gone(id, name));
   }
 
   /** @param {string} text */
@@ -100,18 +128,9 @@ export class History {
     this.#note.replaceChildren(el("span", {}, text), iconButton("close", "Dismiss", () => this.#note.replaceChildren(), { class: "icon-button small" }));
   }
 
-  /** @returns {Entry[]} */
-  #entries() {
-    try {
-      return JSON.parse(localStorage.getItem(KEY) ?? "[]");
-    } catch {
-      return [];
-    }
-  }
-
   /** @returns {Entry[]} those whose place is there */
   #shown() {
-    return this.#entries().filter(({ id }) => this.places.has(placeOf(id)));
+    return remembered().filter(({ id }) => this.places.has(placeOf(id)));
   }
 
   /** @param {Entry[]} entries */
@@ -183,15 +202,15 @@ export class History {
       try {
         this.update(await json(jobPath(id)));
       } catch (error) {
-        if (error instanceof ApiError && error.status === 404) this.forget(id, gone(id, name));
-        else return;
+        if (!(error instanceof ApiError && error.status === 404)) return;
+        await this.lost(id, name);
       }
     }
   }
 }
 
 /** @param {string} id @param {string} name @returns {string} */
-export function gone(id, name) {
+function gone(id, name) {
   return `${placeOf(id) === "here" ? "This browser" : "The server"} no longer has “${name}”; it was taken off this list.`;
 }
 

@@ -10,7 +10,6 @@ import { button, el, icon, newId, refill } from "./dom.js";
 import { download, formatsOf } from "./download.js";
 import { follow } from "./events.js";
 import { segments } from "./fields.js";
-import { gone } from "./history.js";
 import { input, LoadedPicture, preview } from "./loaded.js";
 import { toText } from "./options.js";
 import { inWords, placeOf } from "./places.js";
@@ -136,7 +135,7 @@ export class JobView {
   #onEnd(error) {
     if (!error || this.#closed) return;
     if (error.status !== 404) return this.#refuse(error.message);
-    this.around.history.forget(this.id, gone(this.id, this.name));
+    this.around.history.lost(this.id, this.name);
     this.around.onLeave();
   }
 

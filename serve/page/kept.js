@@ -6,29 +6,31 @@ const DATABASE = "ortist";
 const STORE = "kept";
 
 export class Kept {
-  /** @type {Promise<IDBDatabase>} */
-  #database;
+  /** @type {Promise<IDBDatabase>|null} */
+  #database = null;
   /** @type {Map<string, any>} what could not be kept */
   #memory = new Map();
   #onProblem;
 
-  /** @param {() => void} onProblem told when something could not be kept */
+  /** @param {(full: boolean) => void} onProblem told when something could not be kept */
   constructor(onProblem) {
     this.#onProblem = onProblem;
-    this.#database = opened();
-    // It is heard of when something is to be kept.
-    this.#database.catch(() => {});
   }
 
-  /** @param {string} id @param {string} name @returns {Promise<any>} undefined if there is none */
+  /**
+   * Throws if it cannot be read, which says nothing of whether it is there.
+   * @param {string} id @param {string} name @returns {Promise<any>} undefined if there is none
+   */
   async get(id, name) {
     const key = `${id}/${name}`;
     if (this.#memory.has(key)) return this.#memory.get(key);
-    try {
-      return await this.#do("readonly", (store) => store.get(key));
-    } catch {
-      return undefined;
-    }
+    return this.#do("readonly", (store) => store.get(key));
+  }
+
+  /** @returns {Promise<Set<string>>} of all that is kept */
+  async ids() {
+    const keys = await this.#do("readonly", (store) => store.getAllKeys());
+    return new Set(keys.map((key) => String(key).split("/")[0]));
   }
 
   /** @param {string} id @param {string} name @param {any} value */
@@ -37,9 +39,9 @@ export class Kept {
     try {
       await this.#do("readwrite", (store) => store.put(value, key));
       this.#memory.delete(key);
-    } catch {
+    } catch (error) {
       this.#memory.set(key, value);
-      this.#onProblem();
+      this.#onProblem(error instanceof DOMException && error.name === "QuotaExceededError");
     }
   }
 
@@ -60,7 +62,14 @@ export class Kept {
    * @returns {Promise<T>}
    */
   async #do(mode, what) {
-    const transaction = (await this.#database).transaction(STORE, mode);
+    this.#database ??= opened(() => (this.#database = null));
+    let transaction;
+    try {
+      transaction = (await this.#database).transaction(STORE, mode);
+    } catch (error) {
+      this.#database = null; // so that the next try opens it anew
+      throw error;
+    }
     const request = what(transaction.objectStore(STORE));
     return new Promise((resolve, reject) => {
       transaction.oncomplete = () => resolve(request.result);
@@ -69,12 +78,15 @@ export class Kept {
   }
 }
 
-/** @returns {Promise<IDBDatabase>} */
-function opened() {
+/** @param {() => void} onClose called when the browser closes it @returns {Promise<IDBDatabase>} */
+function opened(onClose) {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(DATABASE, 1);
     request.onupgradeneeded = () => request.result.createObjectStore(STORE);
-    request.onsuccess = () => resolve(request.result);
+    request.onsuccess = () => {
+      request.result.onclose = onClose;
+      resolve(request.result);
+    };
     request.onerror = () => reject(request.error);
   });
 }

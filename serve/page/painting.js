@@ -33,6 +33,7 @@ export class Painting extends EventTarget {
   #keptAt = 0;
   /** What is being kept, one after the other. */
   #keeping = Promise.resolve();
+  #waiting = 0;
   #removed = false;
 
   /** @param {Record} record @param {import("./kept.js").Kept} kept */
@@ -76,9 +77,17 @@ export class Painting extends EventTarget {
 
   /** @returns {Promise<Blob|undefined>} the picture so far, PNG */
   async picture() {
-    if (this.#pixels) {
-      this.#file = toPng(this.#pixels);
-      this.#pixels = null;
+    const pixels = this.#pixels;
+    if (pixels) {
+      const made = toPng(pixels);
+      this.#file = made;
+      // Without memory for it, it is tried again.
+      await made.catch((error) => {
+        if (this.#file === made) this.#file = null;
+        throw error;
+      });
+      if (this.#pixels === pixels) this.#pixels = null;
+      return made;
     }
     return this.#file ?? this.kept.get(this.job.id, PICTURE);
   }
@@ -89,6 +98,11 @@ export class Painting extends EventTarget {
     await this.#keeping;
     await this.kept.remove(this.job.id);
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** Whether something of it is yet to be kept. */
+  get busy() {
+    return this.#waiting > 0;
   }
 
   get removed() {
@@ -106,7 +120,11 @@ export class Painting extends EventTarget {
     } else if (told.type === "step") this.#step(told);
     else if (told.type === "done") this.end("done");
     else {
-      if (told.picture) this.#show(told.picture);
+      if (told.picture) {
+        this.#show(told.picture);
+        // By which those who show it know that it is another one.
+        this.job.preview = (this.job.preview ?? 0) + 1;
+      }
       this.end("failed", told.message);
     }
   }
@@ -144,6 +162,7 @@ export class Painting extends EventTarget {
   #keep() {
     this.#keptAt = performance.now();
     const { job: { id }, steps, page } = this;
+    this.#waiting += 1;
     this.#keeping = this.#keeping.then(async () => {
       if (this.#removed) return;
       const picture = this.steps.length ? await this.picture() : undefined;
@@ -151,6 +170,10 @@ export class Painting extends EventTarget {
       await this.kept.put(id, RECORD, { job: { ...this.job, loading: null }, steps: [...steps], page });
       // From then on the file is read where it is kept.
       if (isFinal(this.job) && !this.#pixels) this.#file = null;
+    }).catch(() => {
+      // It is kept the next time, or as it was.
+    }).finally(() => {
+      this.#waiting -= 1;
     });
   }
 }

@@ -32,6 +32,8 @@ export class Places extends EventTarget {
     super();
     this.told = told;
     const kept = /** @type {Place|null} */ (localStorage.getItem(KEY));
+    /** Whether who chose this browser would send pictures to the server without having chosen that. */
+    this.unasked = kept === "here" && !this.has("here");
     this.#now = kept && this.has(kept) ? kept : told.server ? "server" : "here";
   }
 
@@ -58,6 +60,7 @@ export class Places extends EventTarget {
   /** @param {Place} place */
   choose(place) {
     this.#now = place;
+    this.unasked = false;
     localStorage.setItem(KEY, place);
     this.dispatchEvent(new Event("change"));
   }

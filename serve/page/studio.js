@@ -17,7 +17,7 @@ import { newIdHere } from "./places.js";
 const lock = (/** @type {string} */ page) => `ortist.page.${page}`;
 
 /** Whether a page is still there: each has a lock as long as it lives. @param {string} page */
-async function isOpen(page) {
+export async function isOpen(page) {
   const { held = [] } = await navigator.locks.query();
   return held.some(({ name }) => name === lock(page));
 }
@@ -40,8 +40,18 @@ export class Studio {
     this.kept = kept;
     navigator.locks.request(lock(this.#page), () => new Promise(() => {}));
     addEventListener("beforeunload", (event) => {
-      if (this.#orders.size) event.preventDefault();
+      const busy = [...this.#paintings.values()].some((painting) => painting.busy);
+      if (this.#orders.size || busy) event.preventDefault();
     });
+  }
+
+  /** Removes what is kept of paintings that nothing leads to any more. @param {Set<string>} known ids */
+  async tidy(known) {
+    for (const id of await this.kept.ids()) {
+      const record = known.has(id) ? null : await this.kept.get(id, RECORD);
+      if (known.has(id) || this.#paintings.has(id) || (record && await isOpen(record.page))) continue;
+      await this.kept.remove(id);
+    }
   }
 
   /**
@@ -52,14 +62,21 @@ export class Studio {
    */
   async take({ recipe, options, content, styles, start, files }, plan) {
     const id = newIdHere();
-    const file = (/** @type {string} */ name) => /** @type {Blob} */ (files.get(name));
-    for (const [name, picture] of files) await this.kept.put(id, name, picture);
+    navigator.storage?.persist?.().catch(() => {});
     /** @type {Job} */
     const job = {
       id, state: "queued", error: null, position: null, created: new Date().toISOString(), started: null, ended: null,
       recipe, options, inputs: [...files.keys()], regions: [], plan: { ...plan, peak_bytes: null, tile: 0 },
-      progress: null, preview: null, result: false, loading: null, threads: null,
+      progress: null, preview: null, result: false, loading: null, threads: null, page: this.#page,
     };
+    // The record first: what has none is removed when a page opens.
+    await this.kept.put(id, RECORD, { job, steps: [], page: this.#page });
+    for (const [name, picture] of files) {
+      await this.kept.put(id, name, picture);
+      // What was chosen may change on the disk, or go.
+      files.set(name, await this.kept.get(id, name));
+    }
+    const file = (/** @type {string} */ name) => /** @type {Blob} */ (files.get(name));
     const painting = new Painting({ job, steps: [], page: this.#page }, this.kept);
     this.#orders.set(id, {
       recipe, options, content: file(content), start: start === null ? null : file(start),
@@ -80,9 +97,13 @@ export class Studio {
     if (known) return known;
     const record = await this.kept.get(id, RECORD);
     if (!record) return null;
-    const painting = new Painting(record, this.kept);
+    let painting = new Painting(record, this.kept);
     if (!isFinal(painting.job)) {
       if (await isOpen(painting.page)) return painting;
+      // It may have ended before its page did.
+      painting = new Painting((await this.kept.get(id, RECORD)) ?? record, this.kept);
+    }
+    if (!isFinal(painting.job)) {
       painting.end("failed", "the page was closed while this was painted");
     }
     this.#paintings.set(id, painting);
@@ -98,6 +119,7 @@ export class Studio {
   pause(painting) {
     this.#waiting = this.#waiting.filter((one) => one !== painting);
     painting.pause();
+    this.#next();
   }
 
   /** @param {Painting} painting */
@@ -131,10 +153,8 @@ export class Studio {
       this.#orders.delete(id);
       this.#waiting = this.#waiting.filter((one) => one !== painting);
     }
-    if (painting === this.#running && state !== "running") {
-      this.#running = null;
-      this.#next();
-    }
+    if (painting === this.#running && state !== "running") this.#running = null;
+    if (state !== "running" && state !== "queued") this.#next();
   }
 
   /** Paints the next one, unless one is painted. */
@@ -142,7 +162,11 @@ export class Studio {
     if (!this.#running && this.#waiting.length) {
       const next = /** @type {Painting} */ (this.#waiting.shift());
       this.#running = next;
-      next.paint(this.runtime.Painter, /** @type {any} */ (this.#orders.get(next.job.id)));
+      try {
+        next.paint(this.runtime.Painter, /** @type {any} */ (this.#orders.get(next.job.id)));
+      } catch (error) {
+        next.end("failed", `the browser did not start to paint: ${error instanceof Error ? error.message : error}`);
+      }
     }
     this.#waiting.forEach((painting, position) => {
       if (painting.job.position !== position) painting.tell({ position });

@@ -26,6 +26,9 @@ function encoded(key, value) {
   return typeof value === "number" && !Number.isFinite(value) ? { number: String(value) } : value;
 }
 
+// What modules print is not a reply.
+console.log = console.error;
+
 for await (const line of createInterface({ input: process.stdin })) {
   let reply;
   try {
