@@ -55,7 +55,8 @@ export class Here {
   /** @param {string} path @param {Init} init @returns {Promise<Response>} as a server's */
   async answer(path, init) {
     try {
-      return await this.#route(new URL(path, "https://here.invalid/"), init);
+      const [route, query = ""] = path.split("?");
+      return await this.#route(route, new URLSearchParams(query), init);
     } catch (error) {
       const refused = error instanceof Refusal;
       // What is kept cannot be read now, as when the browser closed it: it may be there all the same.
@@ -64,16 +65,16 @@ export class Here {
     }
   }
 
-  /** @param {URL} url @param {Init} init */
-  async #route({ pathname, searchParams }, { method = "GET", headers = {}, signal, body }) {
-    const [, , , id, what = "", name = ""] = pathname.split("/").map(decodeURIComponent);
+  /** @param {string} route @param {URLSearchParams} query @param {Init} init */
+  async #route(route, query, { method = "GET", headers = {}, signal, body }) {
+    const [, , id, what = "", name = ""] = route.split("/").map(decodeURIComponent);
     if (!id) return Response.json(await this.#take(/** @type {FormData} */ (body)), { status: 202 });
     const painting = await this.studio.find(id);
     if (!painting) throw new Refusal(404, "there is no such painting");
-    if (method !== "GET") return this.#change(painting, method === "DELETE" ? "cancel" : what, searchParams.has("purge"));
+    if (method !== "GET") return this.#change(painting, method === "DELETE" ? "cancel" : what, query.has("purge"));
     if (what === "events") return stream(this.#events(id, Number(headers["Last-Event-ID"] ?? 0)), signal);
     if (what === "preview") return preview(painting, headers["If-None-Match"]);
-    if (what === "result") return result(painting, searchParams);
+    if (what === "result") return result(painting, query);
     if (what === "inputs") return file(await this.studio.kept.get(id, name));
     return Response.json(painting.job);
   }
