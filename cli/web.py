@@ -34,13 +34,13 @@ def web(
     from ortist.engine.artifacts import Artifacts
     from ortist.web.site import site_files
 
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is no folder")
-    if not force and folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder} is not empty; --force writes the page there all the same")
     page = Path(str(resources.files("ortist.serve"))) / "page"
     total = 0
     try:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is no folder")
+        if not force and folder.is_dir() and any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty; --force writes the page there all the same")
         for name, content in site_files(page, runtime, Artifacts(models)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write_whole(folder / name, content)

@@ -171,10 +171,10 @@ export class Artifacts {
         this.progress?.(this.#loaded, this.#total);
       }
     } catch {
-      throw new ArtifactError(`${file.file} cannot be loaded: the connection was lost`);
+      throw new ArtifactError(`the file ${file.file} cannot be loaded: the connection was lost`);
     }
     if (length !== file.bytes || !(await isIntact(data, file.sha256))) {
-      throw new ArtifactError(`${file.file} is damaged: load the page again`);
+      throw new ArtifactError(`the file ${file.file} is damaged, here or on its server`);
     }
     return data;
   }
@@ -183,9 +183,9 @@ export class Artifacts {
 /** @param {Fetcher} fetcher @param {string} file @param {string} [version] */
 async function answered(fetcher, file, version) {
   const response = await fetcher(file, version).catch((error) => {
-    throw new ArtifactError(`${file} cannot be loaded: ${error.message}`);
+    throw new ArtifactError(`the file ${file} cannot be loaded: ${error.message}`);
   });
-  if (!response.ok) throw new ArtifactError(`${file} cannot be loaded: status ${response.status}`);
+  if (!response.ok) throw new ArtifactError(`the file ${file} cannot be loaded: status ${response.status}`);
   return response;
 }
 

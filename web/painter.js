@@ -6,7 +6,7 @@
 
 const MOST_THREADS = 8;
 const STOPPED =
-  "the browser did not start to paint, or ended it; it takes Chrome 80, Firefox 114 or Safari 16.4";
+  "it did not start, or was ended: load the page again; Chrome 116, Firefox 124, Safari 17.4 can paint";
 
 /** How many threads there are to compute with: one, unless the page is isolated from all others. */
 export function threadsHere() {

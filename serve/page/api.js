@@ -15,8 +15,9 @@ import { askToken, authorization } from "./token.js";
  *   regions: {mask: string, style: string|null, style_mask: string|null}[],
  *   plan: {width: number, height: number, steps: number, peak_bytes: number|null, tile: number, scales: Scale[]},
  *   progress: Step|null, preview: number|null, result: boolean,
- *   loading?: {loaded: number, total: number}|null, threads?: number|null, page?: string}} Job loading, threads
- *   and page, that of the browser that paints it: of what is painted here, of which peak_bytes is not known
+ *   loading?: {loaded: number, total: number}|null, threads?: number|null, page?: string,
+ *   elsewhere?: boolean}} Job loading, threads, page (that of the browser that paints it) and whether that is another
+ *   than this: of what is painted here, of which peak_bytes is not known
  * @typedef {{upload_bytes: number, picture_pixels: number, painted_pixels: number, styles: number,
  *   regions: number, steps: number, seconds: number, queued: number, jobs_per_client: number,
  *   kept_seconds: number}} Limits

@@ -76,7 +76,12 @@ export class Here {
     if (what === "preview") return preview(painting, headers["If-None-Match"]);
     if (what === "result") return result(painting, query);
     if (what === "inputs") return file(await this.studio.kept.get(id, name));
-    return Response.json(painting.job);
+    return Response.json(this.#view(painting));
+  }
+
+  /** @param {Painting} painting */
+  #view(painting) {
+    return { ...painting.job, elsewhere: this.studio.isElsewhere(painting) };
   }
 
   /** @param {FormData} form */
@@ -127,11 +132,11 @@ export class Here {
       const changed = next(painting, this.studio.isElsewhere(painting) ? LOOK : PING);
       const { job, steps } = painting;
       const final = isFinal(job);
-      if (!shown && !final) yield event("state", 0, job);
+      if (!shown && !final) yield event("state", 0, this.#view(painting));
       for (const step of steps.slice(sent)) yield event("step", ++sent, step);
       const { state, position, loading, threads } = job;
       const now = JSON.stringify({ state, position, loading, threads });
-      if (final || (shown && now !== shown)) yield event("state", sent, job);
+      if (final || (shown && now !== shown)) yield event("state", sent, this.#view(painting));
       if (final) return;
       shown = now;
       if (!await changed) yield ": ping\n\n";

@@ -210,13 +210,15 @@ export class JobView {
   /** @param {Job} job @returns {(Node|false)[]} */
   #actionsFor(job) {
     const final = isFinal(job);
+    // Only the tab that paints it can be told.
+    const ours = !job.elsewhere;
     const act = (/** @type {string} */ what) => () => this.#act(() => this.#command(what));
     return [
       final && job.result && this.#downloads(),
       el("div", { class: "row wrap" },
-        (job.state === "running" || job.state === "queued") && button("Pause", act("pause"), { icon: "pause", "data-key": "pause" }),
-        job.state === "paused" && button("Resume", act("resume"), { icon: "play", class: "primary", "data-key": "pause" }),
-        !final && button("Cancel", act("cancel"), { icon: "stop", "data-key": "cancel" }),
+        ours && (job.state === "running" || job.state === "queued") && button("Pause", act("pause"), { icon: "pause", "data-key": "pause" }),
+        ours && job.state === "paused" && button("Resume", act("resume"), { icon: "play", class: "primary", "data-key": "pause" }),
+        ours && !final && button("Cancel", act("cancel"), { icon: "stop", "data-key": "cancel" }),
         button(job.state === "failed" ? "Paint again" : "Repeat with these options", () => this.#act(() => this.around.onRepeat(job)), { icon: "repeat", "data-key": "repeat" }),
         final && button("Remove", () => this.#act(() => this.#remove()), { icon: "clear", class: "quiet", "data-key": "remove" })),
     ];

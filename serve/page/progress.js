@@ -90,7 +90,7 @@ function isLoading({ loading }) {
 function titleOf(job) {
   const { state, position, progress } = job;
   if (state === "queued") return position ? `In the queue, ${position} before it` : "Next in the queue";
-  if (state === "running") return progress ? "Painting" : isLoading(job) ? "Loading" : "Starting";
+  if (state === "running") return progress ? "Painting" : isLoading(job) ? "Loading" : job.threads ? "Measuring the pictures" : "Starting";
   return { paused: "Paused", done: "Done", canceled: "Canceled", failed: "Failed" }[state];
 }
 
@@ -107,5 +107,5 @@ function words(job, step) {
   const at = `Step ${step.step} of ${step.steps}`;
   if (state === "canceled") return job.result ? `${at}; the last picture is kept.` : at;
   const scale = step.scales > 1 ? `, scale ${step.scale} of ${step.scales}` : "";
-  return `${at}${scale}, ${pixels(step.width, step.height)}`;
+  return `${at}${scale}, ${pixels(step.width, step.height)}${job.elsewhere ? ", painted in another tab" : ""}`;
 }
