@@ -73,6 +73,7 @@ def test_files_as_they_should_be(folder: Path, facts: dict[str, Any]) -> None:
         # One cost at a time says little of the others: each is tried.
         ("", [1, 0], ["webgpu 0", *["wasm 4", "webgpu 0"] * 2, "wasm 4"], 100),
         ("gradient", [1, 1], ["webgpu 0", "wasm 4"], 0),
+        ("nan", [1, 1], ["webgpu 0", "wasm 4"], 0),
         ("costs", [1, 1], ["webgpu 0", "wasm 4"], 0),
         ("fail", [1, 1], ["webgpu 0", "wasm 4"], 0),
         # Lost at the second run of the graph that is loaded after the trial.

@@ -93,5 +93,5 @@ function distance(found, right) {
     difference += (found[at] - right[at]) ** 2;
     square += right[at] ** 2;
   }
-  return difference ? Math.sqrt(difference / square) : 0;
+  return difference === 0 ? 0 : Math.sqrt(difference / square); // what is no number is far
 }

@@ -75,7 +75,7 @@ export async function graphics(doing, weights, times) {
         runs += 1;
         const wrong = provider === "webgpu" && doing;
         if (wrong === "fail" || (wrong === "lost" && runs > 1)) throw new Error("device lost");
-        const factor = wrong === "gradient" ? 1.1 : 1;
+        const factor = { gradient: 1.1, nan: NaN }[wrong] ?? 1;
         const costs = { data: Float32Array.of(1, wrong === "costs" ? 2.1 : 2) };
         return { costs, gradient: { data: Float32Array.of(factor, 2), dims: [2] } };
       },
