@@ -75,8 +75,9 @@ def resample(
 ) -> NDArray[Any]:
     """Resample uint8 or float32 (H, W), or uint8 (H, W, 3), to another height and width.
 
-    Pillow resamples all rows, rounds what it has to uint8, and resamples the columns of that. Done
-    here one after the other, in bands that need nothing of each other, it gives the same values.
+    Pillow resamples all rows, rounds what it has to uint8, and resamples the columns of that, or
+    begins with the columns where that is less work. Here the rows are always the first, in bands
+    that need nothing of each other; where Pillow begins with them too, the values are the same.
     """
     return _in_columns(_in_rows(pixels, width, kind, storage), height, kind, storage)
 
