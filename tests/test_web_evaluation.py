@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,25 +12,19 @@ from javascript import call
 from numpy.typing import NDArray
 
 from ortist.engine import Engine, Options, find_recipe
-from ortist.engine.artifacts import Artifacts
 from ortist.engine.evaluators import Fused
 from ortist.engine.objective import Evaluation
 from ortist.engine.options import options_schema
 from ortist.engine.scene import Scene
 from ortist.engine.values import json_value
 from ortist.models.winograd import WINOGRAD_BLOCK
-from ortist.web.site import artifact_files
 
 Pixels = NDArray[np.uint8]
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The files that the runtime paints with."""
-    folder = tmp_path_factory.mktemp("web")
-    for name, content in artifact_files(Artifacts()):
-        (folder / name).write_bytes(content)
-    return str(folder)
+@pytest.fixture
+def folder(web_folder: Path) -> str:
+    return str(web_folder)
 
 
 def smooth(seed: int, width: int, height: int) -> Pixels:

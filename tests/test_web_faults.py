@@ -11,19 +11,15 @@ import pytest
 from javascript import JavaScriptError, call
 from numpy.typing import NDArray
 
-from ortist.engine.artifacts import Artifacts
-from ortist.web.site import FACTS, artifact_files
+from ortist.web.site import FACTS
 
 DRIVER = "tests/web/faults.js"
 WEIGHTS = "vgg19-conv1_1.weights"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("web")
-    for name, content in artifact_files(Artifacts()):
-        (folder / name).write_bytes(content)
-    return folder
+def folder(web_folder: Path) -> Path:
+    return web_folder
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,10 @@
 /** @typedef {{file: string, bytes: number, sha256: string}} File */
 /** @typedef {File & {layer: string, start: number}} Piece the weights of a layer, in their file */
 /**
+ * What a graph is made for.
+ * @typedef {{pooling: string, parts: readonly string[], rescaled: boolean}} Choice
+ */
+/**
  * @typedef {File & {kind: string, pooling: string, parts: string[], block: number,
  *   rescaled: boolean, layers: string[]}} GraphFile
  */
@@ -81,20 +85,15 @@ export class Artifacts {
    * Returns a graph, by its kind and what it is made for.
    *
    * @param {string} kind
-   * @param {{pooling: string, parts: readonly string[], block: number, rescaled: boolean}} key
+   * @param {Choice & {block: number}} key
    * @returns {{file: GraphFile, model: Promise<Uint8Array>}}
    */
   graph(kind, key) {
-    const parts = key.parts.join(" ");
     const file = this.facts.graphs.find(
-      (one) =>
-        one.kind === kind &&
-        one.pooling === key.pooling &&
-        one.block === key.block &&
-        one.rescaled === key.rescaled &&
-        one.parts.join(" ") === parts,
+      (one) => one.kind === kind && one.block === key.block && isFor(one, key),
     );
     if (!file) {
+      const parts = key.parts.join(" ");
       throw new ArtifactError(`there is no ${kind} graph of ${key.pooling} pooling and ${parts}`);
     }
     return { file, model: this.#read(file) };
@@ -178,6 +177,16 @@ export class Artifacts {
     }
     return data;
   }
+}
+
+/**
+ * Whether a graph is made for a choice, whatever its kind and block size.
+ *
+ * @param {GraphFile} graph @param {Choice} choice
+ */
+export function isFor(graph, { pooling, parts, rescaled }) {
+  return graph.pooling === pooling && graph.rescaled === rescaled &&
+    graph.parts.join(" ") === parts.join(" ");
 }
 
 /** @param {Fetcher} fetcher @param {string} file @param {string} [version] */

@@ -1,6 +1,7 @@
 // @ts-check
 // Colors: luma and chroma, and a style's colors matched to those of the content.
 
+import { eigh } from "./linear.js";
 import { clipped } from "./picture.js";
 
 /** @typedef {import("./picture.js").Picture} Picture */
@@ -155,48 +156,12 @@ export function moments({ data }, mask = null) {
  * @param {number} least variance of directions that there are
  */
 export function power(covariance, exponent, least) {
-  const { values, vectors } = eigen(covariance);
+  const size = covariance.length;
+  const { values, vectors } = eigh(Float64Array.from(covariance.flat()), size);
   const powers = values.map((value) => (value > least ? value ** exponent : 0));
-  return vectors.map((row) => vectors.map((other) =>
-    powers.reduce((sum, value, at) => sum + value * row[at] * other[at], 0)));
-}
-
-/**
- * Returns the eigenvalues of a symmetric matrix, and its eigenvectors as columns, by Jacobi's
- * rotations.
- *
- * @param {number[][]} symmetric
- */
-function eigen(symmetric) {
-  const matrix = symmetric.map((row) => [...row]);
-  const vectors = matrix.map((_, row) => matrix.map((_, column) => Number(row === column)));
-  for (let sweep = 0; sweep < 30; sweep++) {
-    for (const [p, q] of [[0, 1], [0, 2], [1, 2]]) {
-      if (matrix[p][q] === 0) continue;
-      const angle = Math.atan((2 * matrix[p][q]) / (matrix[q][q] - matrix[p][p])) / 2;
-      turnColumns(matrix, p, q, angle);
-      turnColumns(vectors, p, q, angle);
-      turnRows(matrix, p, q, angle);
-    }
-  }
-  return { values: matrix.map((row, at) => row[at]), vectors };
-}
-
-/** @param {number[][]} matrix @param {number} p @param {number} q @param {number} angle */
-function turnColumns(matrix, p, q, angle) {
-  for (const row of matrix) [row[p], row[q]] = turned(row[p], row[q], angle);
-}
-
-/** @param {number[][]} matrix @param {number} p @param {number} q @param {number} angle */
-function turnRows(matrix, p, q, angle) {
-  for (const column of CHANNELS) {
-    [matrix[p][column], matrix[q][column]] = turned(matrix[p][column], matrix[q][column], angle);
-  }
-}
-
-/** @param {number} x @param {number} y @param {number} angle */
-function turned(x, y, angle) {
-  return [Math.cos(angle) * x - Math.sin(angle) * y, Math.sin(angle) * x + Math.cos(angle) * y];
+  return covariance.map((_, row) => covariance.map((_, column) =>
+    powers.reduce((sum, value, at) =>
+      sum + value * vectors[at * size + row] * vectors[at * size + column], 0)));
 }
 
 /** @param {Picture} picture @param {Luma} constants */

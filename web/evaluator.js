@@ -6,7 +6,7 @@ import { GRAPHICS, PROCESSOR } from "./runtime.js";
 /** @typedef {import("./sessions.js").Device} Device */
 /** @typedef {import("./sessions.js").Graph} Graph */
 /** @typedef {import("./sessions.js").Tensor} Tensor */
-/** @typedef {{pooling: string, parts: string[], rescaled: boolean}} Choice what graphs are made for */
+/** @typedef {import("./artifacts.js").Choice} Choice */
 /** @typedef {{values: number[], gradient: Tensor}} Found costs and dJ/dimage */
 
 /** Relative difference of costs or gradients above which graphics are not used. */

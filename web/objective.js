@@ -49,6 +49,17 @@ export function weightedParts(options, facts) {
 }
 
 /**
+ * Returns what the graphs of a run are made for.
+ *
+ * @param {Record<string, any>} options @param {readonly Part[]} parts
+ * @returns {import("./artifacts.js").Choice}
+ */
+export function choiceOf({ pooling, rescaled }, parts) {
+  // Max pooling is what others are rescaled to.
+  return { pooling, parts: parts.map(({ name }) => name), rescaled: rescaled && pooling !== "max" };
+}
+
+/**
  * Returns the weight of each layer; n names without weights get 1/n each.
  *
  * @param {string[] | Record<string, number>} layers

@@ -1,8 +1,9 @@
 // @ts-check
 // What a run will do, told before anything is loaded.
 
+import { isFor } from "./artifacts.js";
 import { InputError, shown } from "./errors.js";
-import { weightedParts } from "./objective.js";
+import { choiceOf, weightedParts } from "./objective.js";
 import { withOptions } from "./options.js";
 import { planScales } from "./scales.js";
 import { fitSize } from "./size.js";
@@ -47,10 +48,6 @@ export function checkGraphs(options, facts) {
  * @param {Record<string, any>} options @param {Facts} facts
  */
 export function hasGraphs(options, facts) {
-  const { pooling } = options;
-  const rescaled = options.rescaled && pooling !== "max";
-  const parts = weightedParts(options, facts).map(({ name }) => name).join(" ");
-  return facts.graphs.some((graph) =>
-    graph.kind === "gradient" && graph.pooling === pooling && graph.rescaled === rescaled &&
-    graph.parts.join(" ") === parts);
+  const choice = choiceOf(options, weightedParts(options, facts));
+  return facts.graphs.some((graph) => graph.kind === "gradient" && isFor(graph, choice));
 }

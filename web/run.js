@@ -5,7 +5,7 @@
 import { Adam } from "./adam.js";
 import { Evaluator } from "./evaluator.js";
 import { LBFGS } from "./lbfgs.js";
-import { Objective, weightedParts } from "./objective.js";
+import { choiceOf, Objective, weightedParts } from "./objective.js";
 import { Random } from "./random.js";
 import { resizePicture } from "./resample.js";
 import { checkGraphs } from "./plan.js";
@@ -69,6 +69,7 @@ export class Run {
     this.constants = this.facts.constants;
     checkGraphs(options, this.facts);
     this.parts = weightedParts(options, this.facts);
+    this.choice = choiceOf(options, this.parts);
     this.scales = planScales(pictures.width, pictures.height, options, this.constants);
     this.steps = this.scales.reduce((total, { steps }) => total + steps, 0);
     this.schedules = {
@@ -168,7 +169,7 @@ export class Run {
     const { width, height } = this.scales[this.#index];
     const pixels = width * height;
     const targets = await this.#targets(pixels);
-    this.#evaluator = new Evaluator(this.device, this.#choice, targets, pixels);
+    this.#evaluator = new Evaluator(this.device, this.choice, targets, pixels);
     const objective = new Objective(this.#evaluator, this.parts, this.options.tv, this.#scene.canvas);
     if (this.options.normalize) {
       this.#factors ??= await objective.balancingFactors(this.#shaken());
@@ -180,7 +181,7 @@ export class Run {
 
   /** Returns what a picture of so many pixels is compared with. @param {number} pixels */
   async #targets(pixels) {
-    const key = { ...this.#choice, block: this.device.block(pixels) };
+    const key = { ...this.choice, block: this.device.block(pixels) };
     const measure = await this.device.graph("measure", key);
     const { device, parts, signal } = this;
     try {
@@ -239,11 +240,5 @@ export class Run {
     const message = `${what} step ${this.#iteration}; the picture is that of step ${step}: try a smaller`;
     const advice = `${message} learning rate or smaller weights`;
     return new NonFiniteCostError(advice, this.#scene.canvas.picture(picture));
-  }
-
-  get #choice() {
-    const { pooling, rescaled } = this.options;
-    const parts = this.parts.map(({ name }) => name);
-    return { pooling, parts, rescaled: rescaled && pooling !== "max" };
   }
 }

@@ -47,7 +47,7 @@ export class Device {
    * Returns a graph that is ready to run, to be released when it is not needed any more.
    *
    * @param {string} kind
-   * @param {{pooling: string, parts: readonly string[], block: number, rescaled: boolean}} key
+   * @param {import("./artifacts.js").Choice & {block: number}} key
    * @param {string} [provider] an execution provider of the runtime
    */
   async graph(kind, key, provider = PROCESSOR) {

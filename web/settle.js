@@ -29,7 +29,7 @@ export function settle(term, statistics, constants) {
  * @param {Constants} constants
  * @returns {Statistics} mean, (C, 1), root, (C, K), and rest, (1, 1)
  */
-export function settleGaussian({ second, mean }, constants) {
+function settleGaussian({ second, mean }, constants) {
   const channels = mean.data.length;
   const kept = Math.min(channels, constants.directions);
   const covariance = Float64Array.from(second.data);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -71,13 +71,15 @@ def site_files(page: Path, runtime: Path, artifacts: Artifacts) -> Iterator[tupl
         InputError: if onnxruntime-web is not there.
         ArtifactError: if a graph is missing or corrupt.
     """
-    found = _runtime_files(runtime)
+    found = {path.name: path.read_bytes() for path in _runtime_files(runtime)}
     yield "_headers", HEADERS.encode()
     yield "web/LICENSE.onnxruntime", RUNTIME_LICENSE.encode()
     for packed in metadata.files("ortist") or ():
         if packed.name in LICENSES:
             yield packed.name, packed.read_binary()
-    for path in (*found, *sorted(Path(__file__).parent.glob("*.js"))):
+    for name, content in found.items():
+        yield f"web/{name}", content
+    for path in sorted(Path(__file__).parent.glob("*.js")):
         yield f"web/{path.name}", path.read_bytes()
     for path in sorted(filter(Path.is_file, page.iterdir())):
         yield path.name, path.read_bytes()
@@ -101,13 +103,13 @@ def _runtime_files(folder: Path) -> list[Path]:
 
 
 def artifact_files(
-    artifacts: Artifacts, runtime: Iterable[Path] = ()
+    artifacts: Artifacts, runtime: Mapping[str, bytes] | None = None
 ) -> Iterator[tuple[str, bytes]]:
     """Yield what pictures are painted with, and last the file that says what there is.
 
     Args:
         artifacts: the graphs.
-        runtime: files beside them, of which the large ones are told of, too.
+        runtime: files beside them by name, of which the large ones are told of, too.
     """
     entry, data = artifacts.manifest.weights, artifacts.weights().files
     graphs, pieces = [], []
@@ -132,7 +134,9 @@ def artifact_files(
         "graphs": graphs,
         "product": _file("product.onnx", product),
         "runtime": [
-            _file(path.name, path.read_bytes()) for path in runtime if path.suffix == ".wasm"
+            _file(name, content)
+            for name, content in (runtime or {}).items()
+            if name.endswith(".wasm")
         ],
     }
     yield FACTS, json.dumps(told).encode()

@@ -9,7 +9,7 @@ import { toPng } from "./encode.js";
  * @typedef {import("./api.js").Step} Step
  * @typedef {Omit<import("../../web/painter.js").Order, "threads">} Order
  * @typedef {import("../../web/painter.js").Told} Told
- * @typedef {{job: Job, steps: Step[], page: string}} Record what is kept; page: where it is painted
+ * @typedef {{job: Job, steps: Step[]}} Record what is kept
  * @typedef {{pixels: Uint8ClampedArray, width: number, height: number}} Picture
  */
 
@@ -19,7 +19,7 @@ const EVERY = 3;
 const FEW = 3;
 /** What is kept: a Record, and the picture, PNG. */
 export const RECORD = "record";
-export const PICTURE = "picture";
+const PICTURE = "picture";
 
 /** Event: "change". */
 export class Painting extends EventTarget {
@@ -37,11 +37,10 @@ export class Painting extends EventTarget {
   #removed = false;
 
   /** @param {Record} record @param {import("./kept.js").Kept} kept */
-  constructor({ job, steps, page }, kept) {
+  constructor({ job, steps }, kept) {
     super();
     this.job = job;
     this.steps = steps;
-    this.page = page;
     this.kept = kept;
   }
 
@@ -161,13 +160,13 @@ export class Painting extends EventTarget {
 
   #keep() {
     this.#keptAt = performance.now();
-    const { job: { id }, steps, page } = this;
+    const { job: { id }, steps } = this;
     this.#waiting += 1;
     this.#keeping = this.#keeping.then(async () => {
       if (this.#removed) return;
       const picture = this.steps.length ? await this.picture() : undefined;
       if (picture) await this.kept.put(id, PICTURE, picture);
-      await this.kept.put(id, RECORD, { job: { ...this.job, loading: null }, steps: [...steps], page });
+      await this.kept.put(id, RECORD, { job: { ...this.job, loading: null }, steps: [...steps] });
       // From then on the file is read where it is kept.
       if (isFinal(this.job) && !this.#pixels) this.#file = null;
     }).catch(() => {

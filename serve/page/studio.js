@@ -49,7 +49,7 @@ export class Studio {
   async tidy(known) {
     for (const id of await this.kept.ids()) {
       const record = known.has(id) ? null : await this.kept.get(id, RECORD);
-      if (known.has(id) || this.#paintings.has(id) || (record && await isOpen(record.page))) continue;
+      if (known.has(id) || this.#paintings.has(id) || (record && await isOpen(record.job.page))) continue;
       await this.kept.remove(id);
     }
   }
@@ -70,14 +70,14 @@ export class Studio {
       progress: null, preview: null, result: false, loading: null, threads: null, page: this.#page,
     };
     // The record first: what has none is removed when a page opens.
-    await this.kept.put(id, RECORD, { job, steps: [], page: this.#page });
+    await this.kept.put(id, RECORD, { job, steps: [] });
     for (const [name, picture] of files) {
       await this.kept.put(id, name, picture);
       // What was chosen may change on the disk, or go.
       files.set(name, await this.kept.get(id, name));
     }
     const file = (/** @type {string} */ name) => /** @type {Blob} */ (files.get(name));
-    const painting = new Painting({ job, steps: [], page: this.#page }, this.kept);
+    const painting = new Painting({ job, steps: [] }, this.kept);
     this.#orders.set(id, {
       recipe, options, content: file(content), start: start === null ? null : file(start),
       styles: styles.map(file),
@@ -99,7 +99,7 @@ export class Studio {
     if (!record) return null;
     let painting = new Painting(record, this.kept);
     if (!isFinal(painting.job)) {
-      if (await isOpen(painting.page)) return painting;
+      if (await isOpen(painting.job.page ?? "")) return painting;
       // It may have ended before its page did.
       painting = new Painting((await this.kept.get(id, RECORD)) ?? record, this.kept);
     }
@@ -112,7 +112,7 @@ export class Studio {
 
   /** @param {Painting} painting @returns {boolean} whether another page paints it */
   isElsewhere(painting) {
-    return !isFinal(painting.job) && painting.page !== this.#page;
+    return !isFinal(painting.job) && painting.job.page !== this.#page;
   }
 
   /** @param {Painting} painting */
